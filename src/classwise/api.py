@@ -1,0 +1,243 @@
+"""The verbs: train, finetune, audit, compare. The command line calls these and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from classwise.attacks.base import Classifier
+from classwise.attacks.suite import Attacks
+from classwise.configuration import replace, to_plain
+from classwise.data import ClassData, Dataset, GivenData, Roles
+from classwise.evaluation import AuditResult, Comparison, compare_audits
+from classwise.evaluation.audit import plan_audit, run_audit
+from classwise.models import GivenModel, ModelBuilder
+from classwise.progress import Progress, default_progress
+from classwise.recipes import recipe as recipe_named
+from classwise.run import Run
+from classwise.runs import RunDirectory
+from classwise.runs.atomic import write_json
+from classwise.runs.environment import environment
+from classwise.threat import ThreatModel, linf
+from classwise.trained import find_model
+from classwise.training import Hardware, Runtime, TrainConfig
+from classwise.training.loop import Trainer
+
+Threats = ThreatModel | Sequence[ThreatModel]
+
+
+def train(
+    config: TrainConfig,
+    out: Path | str,
+    *,
+    data: Dataset | None = None,
+    network: nn.Module | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train; call again to resume; a finished run is returned as it is.
+
+    Args:
+        config: The experiment, such as ``classwise.recipe("digits-pgd-at")``.
+        out: Run directory.
+        data: A live data set; default: what ``config.data`` loads.
+        network: A live network; default: what ``config.model`` builds, with the weights of ``config.start`` if any.
+        progress: Where progress is shown; default: the terminal.
+
+    Raises:
+        ValueError: The directory holds another run or is in use, parts do not fit, or the disk is full.
+    """
+    if data is not None:
+        config = replace(config, data=data.source or GivenData(title=data.name, sha256=data.train.checksum()))
+    if network is not None:
+        config = replace(config, model=GivenModel(title=type(network).__name__))
+    directory = RunDirectory(out)
+    runtime = Runtime(config.hardware)
+    with directory.lock() if runtime.is_main else nullcontext():
+        if runtime.is_main:
+            directory.begin(config)
+        runtime.barrier()
+        if directory.status["state"] == "finished":
+            return Run(out, data, network)
+        data = data or config.data.load()
+        roles = config.split.apply(data.train)
+        if runtime.is_main:
+            write_json(directory.path / "environment.json", environment())
+            _write_roles(directory, roles)
+        with runtime.seeded(config.seed):
+            model = _network(config, roles, network)
+            facts = {
+                "model": to_plain(config.model),
+                "data": to_plain(config.data),
+                "class_names": list(data.class_names),
+                "shape": list(roles.train.shape),
+            }
+            Trainer(config, directory, roles, model, runtime, facts).fit(progress or default_progress())
+    return Run(out, data, network)
+
+
+def finetune(
+    model: nn.Module | Run | Path | str,
+    data: Dataset | None = None,
+    *,
+    recipe: str | TrainConfig = "faal-at",
+    out: Path | str,
+    network: ModelBuilder | None = None,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> Run:
+    """Train a robust network further, so that its weakest classes get stronger.
+
+    What describes the problem (data, split, network, threat model, augmentation, batch size, hardware) comes from the
+    run the model belongs to, where it belongs to one; what describes the method comes from the recipe; ``changes``
+    come last.
+
+    Args:
+        model: A live network on [0, 1] input, a run, a run directory, a checkpoint folder or a file of weights.
+        data: Data set; default: that of the run, or of the recipe.
+        recipe: Name of a recipe, or a configuration.
+        out: Run directory of the repair.
+        network: Architecture, needed for a file of weights.
+        progress: Where progress is shown; default: the terminal.
+        **changes: Fields of :class:`TrainConfig`, such as ``epochs=2``.
+
+    Raises:
+        ValueError: As for :func:`train`; or the model cannot be read.
+    """
+    config = recipe if isinstance(recipe, TrainConfig) else recipe_named(recipe)
+    live: nn.Module | None = None
+    if isinstance(model, nn.Module):
+        live = model
+        config = replace(config, start="given")
+    else:
+        path = model.path if isinstance(model, Run) else Path(model)
+        sample = None if RunDirectory(path).exists or path.is_dir() else (data or config.data.load()).train
+        found = find_model(path, network, *((sample.num_classes, sample.shape) if sample is not None else ()))
+        config = replace(config, start=str(path), model=found.builder)
+        if found.config is not None:
+            problem = (
+                "data",
+                "split",
+                "threat",
+                "augmentation",
+                "batch_size",
+                "hardware",
+                "validation_attack",
+            )
+            config = replace(config, **{field: getattr(found.config, field) for field in problem})
+        if isinstance(found.builder, GivenModel):
+            raise ValueError(
+                f"the network of {str(path)!r} was handed over in Python: load its weights and pass the network"
+            )
+    return train(replace(config, **changes), out, data=data, network=live, progress=progress)
+
+
+def audit(
+    model: Classifier | Run | Path | str,
+    data: ClassData | Dataset | None = None,
+    *,
+    threat: Threats | None = None,
+    attacks: Attacks = "pgd-20",
+    seed: int = 0,
+    batch_size: int = 256,
+    network: ModelBuilder | None = None,
+    device: str = "auto",
+    split: str = "test",
+    progress: Progress | None = None,
+) -> AuditResult:
+    """Attack a model and count, class by class, what withstands.
+
+    Args:
+        model: A module or function from images in [0, 1] to logits, which is run where it is; or a run, a run
+            directory, a checkpoint folder or a file of weights, which is put on ``device``.
+        data: Images with labels; of a data set its test images. Default: those of the run.
+        threat: One threat model or several radii. Default: that of the run, or l_inf 8/255.
+        attacks: A name such as "pgd-20" (see :func:`classwise.attacks.attack_list`), an attack, or a list of them whose
+            worst case counts.
+        seed: Seed of random starts, which are keyed by sample.
+        batch_size: Images of a micro-batch.
+        network: Architecture, needed for a file of weights.
+        device: Where a model that was read from disk is run.
+        split: Role of the images, for the record.
+        progress: Where progress is shown; default: the terminal.
+
+    Raises:
+        ValueError: The model, the data or the attack cannot be used; the message says how to mend it.
+    """
+    config: TrainConfig | None = None
+    described = type(model).__name__
+    if isinstance(data, Dataset):
+        data = data.test
+    if isinstance(model, Run | Path | str):
+        path = model.path if isinstance(model, Run) else Path(model)
+        about = (data.num_classes, data.shape) if data is not None else ()
+        found = find_model(path, network, *about)
+        config, described = found.config, found.described
+        runtime = Runtime(Hardware(device=device))
+        model, on = runtime.place(found.network).eval(), runtime.device
+    else:
+        on = _device_of(model)
+    if data is None:
+        if config is None:
+            raise ValueError("no data given: name a data set, or audit a run that knows its own")
+        data = config.data.load().test
+    if threat is None:
+        threat = config.threat if config is not None else linf("8/255")
+    plan = plan_audit(
+        data,
+        model=described,
+        threats=[threat] if isinstance(threat, ThreatModel) else list(threat),
+        attacks=attacks,
+        seed=seed,
+        batch_size=batch_size,
+        split=split,
+    )
+    return run_audit(model, data, plan, on, progress or default_progress())
+
+
+def compare(before: AuditResult | Path | str, after: AuditResult | Path | str) -> Comparison:
+    """Compare two audits of the same samples, paired per sample.
+
+    Args:
+        before: An audit, or the folder of one.
+        after: The other one.
+
+    Raises:
+        ValueError: They were not made on the same samples in the same way.
+    """
+    return compare_audits(_audit_of(before), _audit_of(after))
+
+
+def _audit_of(given: AuditResult | Path | str) -> AuditResult:
+    return given if isinstance(given, AuditResult) else AuditResult.load(given)
+
+
+def _device_of(model: Classifier) -> torch.device:
+    tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    return tensors[0].device if tensors else torch.device("cpu")
+
+
+def _network(config: TrainConfig, roles: Roles, live: nn.Module | None) -> nn.Module:
+    """The network with its first weights."""
+    if live is not None:
+        return copy.deepcopy(live)
+    classes, shape = roles.train.num_classes, roles.train.shape
+    if config.start:
+        return find_model(config.start, config.model, classes, shape).network
+    return config.model.build(classes, shape)
+
+
+def _write_roles(directory: RunDirectory, roles: Roles) -> None:
+    """Index lists and checksums of the roles, for the record."""
+    write_json(
+        directory.path / "splits.json",
+        {
+            name: {"sha256": data.checksum(), "index": data.index.tolist()}
+            for name, data in (("train", roles.train), ("validation", roles.validation))
+        },
+    )

@@ -1,0 +1,104 @@
+"""The contract every attack keeps, enforced in one place."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from classwise.attacks.losses import AttackLoss
+from classwise.configuration import Component, config
+from classwise.models.modes import mode
+from classwise.randomness import Noise
+from classwise.threat import ThreatModel
+
+Classifier = Callable[[Tensor], Tensor]
+"""Logits (N, K) for images (N, …) in [0, 1]; a torch module or any differentiable function."""
+
+Start = Literal["uniform", "gauss", "none"]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """The inner problem an objective wants solved: what to ascend and where to start."""
+
+    loss: AttackLoss = "cross-entropy"
+    start: Start = "uniform"
+
+
+@config
+class Attack(Component):
+    """Base class of attacks: a subclass writes :meth:`run`, everything that must be right is done here.
+
+    The result is inside the ball and the box whatever ``run`` returns; where the radius is 0 it is the original;
+    the model's modes are set for the attack and restored exactly; only input gradients are computed.
+    """
+
+    kind: ClassVar[str] = "attack"
+
+    bn_mode: Literal["eval", "train"] = "eval"
+    """Mode of the model during the attack; "train" lets the attack's forwards feed BatchNorm (CFA's AT, ROF)."""
+
+    @final
+    def __call__(
+        self,
+        model: Classifier,
+        x: Tensor,
+        y: Tensor,
+        *,
+        threat: ThreatModel,
+        noise: Noise,
+        radius: Tensor | None = None,
+        step_scale: Tensor | None = None,
+        inner: Inner | None = None,
+    ) -> Tensor:
+        """Perturb a batch.
+
+        Args:
+            model: The classifier.
+            x: Images (N, …) in [0, 1].
+            y: Labels (N,), int64.
+            threat: Norm and base radius.
+            noise: Source of random starts.
+            radius: Radius of each sample, (N,), in units of the pixel range; default: the threat's for all.
+            step_scale: Multiplier of each sample's step size, (N,); default 1.
+            inner: The objective's inner problem, for attacks whose loss is "matched"; default: cross-entropy from a
+                uniform start.
+
+        Returns:
+            Perturbed images, detached, shape and type of ``x``.
+        """
+        if radius is None:
+            radius = torch.full((len(x),), float(threat.radius), device=x.device)
+        radius = radius.to(x.dtype)
+        if step_scale is None:
+            step_scale = torch.ones_like(radius)
+        with mode(model, training=self.bn_mode == "train"):
+            x_adv = self.run(model, x, y, threat, radius, step_scale.to(x.dtype), noise, inner or Inner()).detach()
+        inside = threat.distance(x_adv, x) <= radius.double() + 1e-6
+        in_box = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
+        kept = (inside & in_box).view(-1, *[1] * (x.dim() - 1))
+        x_adv = torch.where(kept, x_adv, threat.project(x_adv, x, radius))
+        return torch.where(radius.view_as(kept) > 0, x_adv, x)
+
+    @abstractmethod
+    def run(
+        self,
+        model: Classifier,
+        x: Tensor,
+        y: Tensor,
+        threat: ThreatModel,
+        radius: Tensor,
+        step_scale: Tensor,
+        noise: Noise,
+        inner: Inner,
+    ) -> Tensor:
+        """Return perturbed images; see :meth:`__call__` for the arguments, all of them filled in."""
+
+    def forwards(self) -> int:
+        """Forward-and-backward passes of one call, for estimates of cost."""
+        return 1

@@ -1,0 +1,87 @@
+"""The command line. Nothing here imports torch before a verb is known."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+OK, USER_MISTAKE, CHECK_FAILED, INTERRUPTED = 0, 2, 3, 130
+
+VERBS = {
+    "demo": "Train, audit, repair and audit again on bundled images of digits; writes a report. Takes minutes.",
+    "audit": "Attack a model and count, class by class, what withstands.",
+    "finetune": "Repair the weakest classes of a robust model.",
+    "train": "Train a model by a named recipe or a configuration file.",
+    "compare": "Compare two audits of the same images, paired per image.",
+    "report": "Write one HTML file about a run and its audits.",
+    "recipes": "List the named experiments, or show one.",
+    "data": "Fetch data sets, or say which there are.",
+    "doctor": "Report versions, devices and what is broken.",
+}
+
+HINT = """\
+classwise demo                                           the whole job on bundled images, with a report
+classwise train digits-pgd-at --out runs/at              train a robust network
+classwise audit runs/at                                  which classes an attacker breaks first
+classwise finetune runs/at --recipe digits-faal --out runs/repair
+classwise compare runs/at runs/repair                    what changed, class by class"""
+
+
+def run(arguments: list[str]) -> int:
+    """Carry out one command.
+
+    Args:
+        arguments: Words after the program's name.
+
+    Returns:
+        Exit code: 0 done, 2 the user's mistake, 3 a check was not met, 130 interrupted.
+    """
+    if not arguments:
+        print(HINT)
+        return OK
+    verb, rest = arguments[0], arguments[1:]
+    if verb == "--version":
+        from classwise import __version__
+
+        print(__version__)
+        return OK
+    try:
+        if verb not in VERBS:
+            _overview(arguments)
+            return OK
+        command = importlib.import_module(f"classwise.cli.{verb}")
+        return int(command.main(rest) or OK)
+    except SystemExit as leaving:  # the parser leaves like this after --help and after a wrong flag
+        return leaving.code if isinstance(leaving.code, int) else USER_MISTAKE
+    except (ValueError, FloatingPointError) as error:
+        if os.environ.get("CLASSWISE_TRACEBACK"):
+            raise
+        print(f"classwise {verb}: {error}", file=sys.stderr)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        print(f"\nclasswise {verb}: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _overview(arguments: list[str]) -> None:
+    """Help of the program as a whole, and what to say to an unknown verb."""
+    from collections.abc import Callable
+    from typing import Any
+
+    import tyro
+
+    def named(summary: str) -> Callable[[], None]:
+        def verb() -> None:
+            return None
+
+        verb.__doc__ = summary
+        return verb
+
+    verbs: dict[str, Callable[..., Any]] = {name: named(summary) for name, summary in VERBS.items()}
+    tyro.extras.subcommand_cli_from_dict(
+        verbs,
+        prog="classwise",
+        description="Audit, repair and train image classifiers for class-wise robustness.",
+        args=arguments,
+    )

@@ -1,0 +1,68 @@
+"""``classwise finetune``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from classwise import api
+from classwise.cli.flags import Nested, base_config, chosen_parts, describe_config, parse
+from classwise.cli.show import run_summary
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Repair the weakest classes of a robust model.
+
+    What describes the problem (data, network, radius, …) comes from the run the model belongs to, what describes the
+    method from the recipe; flags come last.
+    """
+
+    model: tyro.conf.Positional[Path]
+    """A run directory, a checkpoint folder, or a file of weights (then name the network: --use model=resnet20)."""
+    config: Nested
+    out: Path
+    """Run directory of the repair."""
+    recipe: str = "faal-at"
+    """Recipe or YAML file that says how to repair."""
+    dry_run: bool = False
+    """Print the resolved configuration and an estimate of steps and time, and stop."""
+    use: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Put a component on an axis, such as policy=kl-dro; may be repeated."""
+    plugin: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """Python file that registers components of your own; may be repeated. Its code is run."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    recipe: str = "faal-at"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command."""
+    given = bool(arguments) and not arguments[0].startswith("-")
+    parts = chosen_parts(arguments)
+    named, _ = tyro.cli(_Named, args=arguments, return_unknown_args=True, add_help=False)
+    config = base_config(named.recipe, parts)
+    if given:
+        config = api.repair_config(arguments[0], config, keep=tuple(choice.partition("=")[0] for choice in parts.use))
+    default = Flags(
+        model=Path(arguments[0]) if given else tyro.MISSING,
+        config=config,
+        out=Path("runs") / f"{Path(arguments[0]).stem if given else 'model'}-{config.recipe or 'repair'}",
+        use=(),
+        plugin=(),
+    )
+    flags = parse(Flags, "finetune", arguments, default)
+    if flags.dry_run:
+        from classwise.training.estimate import estimate
+
+        print(describe_config(flags.config))
+        print(estimate(flags.config))
+        return 0
+    run = api.train(flags.config, flags.out, plugins=flags.plugin)
+    print(run_summary(run))
+    print(f"      classwise compare {flags.model} {run.path}")
+    return 0

@@ -1,0 +1,109 @@
+"""Flags from dataclasses, with radii such as 8/255, plug-ins and the choice of components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from classwise import configuration, registry
+from classwise.configuration import from_plain, from_yaml, to_plain
+from classwise.radius import Radius
+from classwise.recipes import recipe
+from classwise.training import TrainConfig
+
+T = TypeVar("T")
+
+_constructors = tyro.constructors.ConstructorRegistry()
+
+
+@_constructors.primitive_rule
+def _radius(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Radius] | None:
+    if info.type is not Radius:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="RADIUS",
+        instance_from_str=lambda words: Radius(words[0]),
+        is_instance=lambda value: isinstance(value, Radius),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def parse(kind: type[T], verb: str, arguments: list[str], default: T | None = None) -> T:
+    """Build a dataclass of flags from words; leaves the program after --help and after a wrong flag.
+
+    Args:
+        kind: A dataclass; its docstring is the help text.
+        verb: For the usage line.
+        arguments: Words after the verb.
+        default: Values of flags that are not given.
+    """
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    with _constructors:
+        return tyro.cli(kind, prog=f"classwise {verb}", args=arguments, **options)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which components a configuration has; chosen before their own flags are known."""
+
+    use: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Put a component on an axis, such as policy=kl-dro or policy=calibrated-radius+kl-dro; may be repeated."""
+    plugin: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """Python file that registers components of your own; may be repeated. Its code is run."""
+
+
+def chosen_parts(arguments: list[str]) -> Parts:
+    """The parts named among the words, plug-ins loaded; all other words are left for later."""
+    parts, _ = tyro.cli(Parts, args=arguments, return_unknown_args=True, add_help=False)
+    for path in parts.plugin:
+        registry.load_plugin(path)
+    return parts
+
+
+def base_config(name: str, parts: Parts) -> TrainConfig:
+    """The configuration of a recipe or a YAML file, with the chosen parts in place.
+
+    Raises:
+        ValueError: The recipe, the file, an axis or a component is unknown.
+    """
+    config = from_yaml(TrainConfig, name) if name.endswith((".yaml", ".yml")) else recipe(name)
+    for choice in parts.use:
+        axis, equals, component = choice.partition("=")
+        if not equals:
+            raise ValueError(f"--use {choice}: write AXIS=NAME, such as policy=kl-dro")
+        current = getattr(config, axis, None)
+        if not isinstance(current, configuration.Component):
+            axes = [key for key, value in vars(config).items() if isinstance(value, configuration.Component)]
+            raise ValueError(f"--use {choice}: there is no axis {axis!r}{registry.did_you_mean(axis, axes)}")
+        members = [{"name": each} for each in component.split("+")]
+        plain = members[0] if len(members) == 1 else {"name": "combined", "members": members}
+        config = configuration.replace(config, **{axis: _built(current, plain, choice)})
+    return config
+
+
+def _built(current: configuration.Component, plain: dict[str, Any], choice: str) -> Any:
+    base = next(each for each in type(current).__mro__ if "kind" in vars(each))
+    return from_plain(base, plain, where=f"--use {choice}")
+
+
+Nested = Annotated[TrainConfig, tyro.conf.arg(name="")]
+"""A configuration whose fields are flags of their own, without a prefix."""
+
+
+@dataclass(frozen=True)
+class Out:
+    """Where a run goes."""
+
+    out: Path = field(default=tyro.MISSING)
+    """Run directory; call again to resume."""
+
+
+def describe_config(config: TrainConfig) -> str:
+    """The configuration as YAML, for printing."""
+    import yaml
+
+    return yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)

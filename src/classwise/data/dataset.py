@@ -1,0 +1,176 @@
+"""Images with labels, and data sets with their roles."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from classwise.configuration import Component
+
+
+@dataclass(frozen=True, eq=False)
+class ClassData:
+    """Labelled images held in memory.
+
+    Args:
+        images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1].
+        labels: (N,), int64 in 0..len(class_names) - 1.
+        class_names: One name per class.
+        index: (N,), int64; the position of each sample in the data set it came from. Default: 0..N-1.
+        groups: (N,), int64; what class-wise statistics are indexed by. Default: the labels.
+        group_names: One name per group. Default: the class names.
+
+    Raises:
+        ValueError: Shapes or types do not fit, a label is out of range, or an image is outside [0, 1].
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+    index: Tensor = None  # type: ignore[assignment]
+    groups: Tensor = None  # type: ignore[assignment]
+    group_names: tuple[str, ...] = ()
+    name: str = field(default="data")
+
+    def __post_init__(self) -> None:
+        if self.index is None:
+            object.__setattr__(self, "index", torch.arange(len(self.images)))
+        if self.groups is None:
+            object.__setattr__(self, "groups", self.labels)
+            object.__setattr__(self, "group_names", tuple(self.class_names))
+        self._check()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of one image."""
+        c, h, w = self.images.shape[1:]
+        return c, h, w
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes the labels may take."""
+        return len(self.class_names)
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups that class-wise statistics have."""
+        return len(self.group_names)
+
+    @property
+    def groups_are_labels(self) -> bool:
+        """Whether the groups are the classes themselves."""
+        return torch.equal(self.groups, self.labels)
+
+    def batch(self, rows: Tensor | slice, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Images as float32 in [0, 1] and labels of some rows, on a device."""
+        images, labels = self.images[rows].to(device), self.labels[rows].to(device)
+        return as_float(images), labels
+
+    def subset(self, rows: Tensor) -> ClassData:
+        """The samples at some positions, keeping their ``index``."""
+        return ClassData(
+            self.images[rows],
+            self.labels[rows],
+            self.class_names,
+            self.index[rows],
+            self.groups[rows],
+            self.group_names,
+            self.name,
+        )
+
+    def at(self, index: Sequence[int]) -> ClassData:
+        """The samples with some ``index`` values, in that order.
+
+        Raises:
+            ValueError: One of them is not here.
+        """
+        rows = {int(each): row for row, each in enumerate(self.index)}
+        missing = [int(each) for each in index if int(each) not in rows]
+        if missing:
+            raise ValueError(f"{self.name!r} has no sample with index {missing[0]}: use the data the indices come from")
+        return self.subset(torch.tensor([rows[int(each)] for each in index], dtype=torch.int64))
+
+    def first_per_class(self, n: int) -> ClassData:
+        """The first ``n`` samples of every group, in their order (all of a group that has fewer)."""
+        return self.subset(torch.cat([rows[:n] for rows in rows_by_group(self.groups, self.num_groups)]).sort().values)
+
+    def checksum(self) -> str:
+        """SHA-256 over images, labels, groups and index."""
+        digest = hashlib.sha256()
+        for tensor in (self.images, self.labels, self.groups, self.index):
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def _check(self) -> None:
+        images, labels, classes = self.images, self.labels, len(self.class_names)
+        if images.dim() != 4 or images.dtype not in (torch.uint8, torch.float32):
+            raise ValueError(
+                f"images of {self.name!r} have shape {tuple(images.shape)} and type {images.dtype}: "
+                "give (N, C, H, W) as uint8 in 0..255 or float32 in [0, 1]"
+            )
+        for what, values, names in (
+            ("labels", labels, classes),
+            ("groups", self.groups, len(self.group_names)),
+        ):
+            if values.dtype != torch.int64 or values.shape != (len(images),):
+                raise ValueError(
+                    f"{what} of {self.name!r} have shape {tuple(values.shape)} and type {values.dtype}: "
+                    f"give one int64 per image, shape ({len(images)},)"
+                )
+            if len(values) and not (int(values.min()) >= 0 and int(values.max()) < names):
+                raise ValueError(
+                    f"{what} of {self.name!r} run from {int(values.min())} to {int(values.max())}: "
+                    f"with {names} names they must lie in 0..{names - 1}"
+                )
+        if images.dtype == torch.float32 and len(images):
+            low, high = float(images.min()), float(images.max())
+            if not (low >= 0 and high <= 1):  # also catches NaN
+                raise ValueError(
+                    f"images of {self.name!r} run from {low:g} to {high:g}: scale them to [0, 1] and leave "
+                    "normalisation to the model (classwise.Normalized)"
+                )
+
+
+class Dataset:
+    """A data set with its roles: training images at hand, test images read only when an audit asks.
+
+    Args:
+        name: As printed in tables.
+        train: Training images.
+        test: A function that reads the test images; it is called at the first use of :attr:`test`.
+        source: The data source (a configuration) it was loaded from, which a run records to load it again.
+    """
+
+    def __init__(
+        self, name: str, train: ClassData, test: Callable[[], ClassData], source: Component | None = None
+    ) -> None:
+        self.name, self.train, self._read_test, self.source = name, train, test, source
+
+    @cached_property
+    def test(self) -> ClassData:
+        """Test images. Audits read them; training never does."""
+        return self._read_test()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class."""
+        return self.train.class_names
+
+
+def as_float(images: Tensor) -> Tensor:
+    """Images as float32 in [0, 1]: bytes are divided by 255, floats pass."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
+
+
+def rows_by_group(groups: Tensor, num_groups: int) -> Sequence[Tensor]:
+    """For each group the positions of its samples, in order."""
+    return [(groups == group).nonzero()[:, 0] for group in range(num_groups)]

@@ -1,0 +1,70 @@
+"""Training and validation roles: disjoint, stratified, kept with the run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from classwise.configuration import config
+from classwise.data.dataset import ClassData, rows_by_group
+
+
+@config
+class Split:
+    """How many training images of each class are held out for validation.
+
+    Default: 5 % of a class, at least 20. The choice is random with its own seed, the same in every run that
+    does not ask otherwise, so that runs with different training seeds are selected on the same images.
+    """
+
+    fraction: float = 0.05
+    """Share of each class, in [0, 1)."""
+    at_least: int = 20
+    """Images of each class at the least."""
+    seed: int = 0
+    """Seed of the choice."""
+
+    def check(self) -> None:
+        """Refuse shares outside [0, 1)."""
+        if not 0 <= self.fraction < 1 or self.at_least < 0:
+            raise ValueError(
+                f"fraction {self.fraction} must lie in [0, 1) and at_least {self.at_least} must not be negative"
+            )
+
+    def apply(self, data: ClassData) -> Roles:
+        """Divide training data into training and validation images.
+
+        Raises:
+            ValueError: A class is too small to leave both roles a sample.
+        """
+        generator = torch.Generator().manual_seed(self.seed)
+        train, validation = [], []
+        for group, rows in enumerate(rows_by_group(data.groups, data.num_groups)):
+            held_out = max(math.ceil(self.fraction * len(rows)), self.at_least)
+            if len(rows) <= held_out or held_out == 0:
+                raise ValueError(
+                    f"class {data.group_names[group]!r} has {len(rows)} training images, too few to hold out {held_out} "
+                    "for validation and train on the rest: lower split.at_least, or drop the class"
+                )
+            shuffled = rows[torch.randperm(len(rows), generator=generator)]
+            validation.append(shuffled[:held_out])
+            train.append(shuffled[held_out:])
+        return Roles(
+            train=data.subset(torch.cat(train).sort().values),
+            validation=data.subset(torch.cat(validation).sort().values),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """What training may see. There is no test role here: test images cannot be reached from training."""
+
+    train: ClassData
+    validation: ClassData
+
+    def indices(self) -> dict[str, Tensor]:
+        """Index lists of the roles, as saved with the run."""
+        return {"train": self.train.index, "validation": self.validation.index}

@@ -1,0 +1,42 @@
+"""Class knobs given by hand."""
+
+from __future__ import annotations
+
+import torch
+
+from classwise.configuration import config
+from classwise.policies.base import KNOBS, ClassPolicy, State
+from classwise.registry import register
+
+
+@register("policy", "fixed")
+@config
+class Fixed(ClassPolicy):
+    """Knobs that never change: one value per group, or an empty list for "all 1".
+
+    Source: the one-class ablations of FRL (ICML 2021, figure 6: weight 1.0 to 4.5 times, margin 1.0 to 2.5 times).
+    Observes nothing, costs nothing.
+    """
+
+    radius: tuple[float, ...] = ()
+    """Multipliers of the radius, dimensionless."""
+    step: tuple[float, ...] = ()
+    """Multipliers of the attack's step."""
+    weight: tuple[float, ...] = ()
+    """Multipliers of the whole loss."""
+    label: tuple[float, ...] = ()
+    """Multipliers of the loss on the label."""
+    robust: tuple[float, ...] = ()
+    """Multipliers of the robust term."""
+
+    def init(self, groups: int) -> State:
+        """See :class:`ClassPolicy`.
+
+        Raises:
+            ValueError: A knob has not one value per group.
+        """
+        given = {name: getattr(self, name) for name in KNOBS if getattr(self, name)}
+        for name, values in given.items():
+            if len(values) != groups:
+                raise ValueError(f"policy.{name} has {len(values)} values: give one for each of the {groups} groups")
+        return {name: torch.tensor(values, dtype=torch.float64) for name, values in given.items()}

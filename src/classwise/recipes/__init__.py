@@ -1,0 +1,26 @@
+"""Named experiments: functions that return a full configuration, with their source in the docstring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from classwise import registry
+from classwise.configuration import replace
+from classwise.recipes import cifar10, digits, faal
+from classwise.training import TrainConfig
+
+__all__ = ["cifar10", "digits", "faal", "recipe"]
+
+
+def recipe(name: str, **changes: Any) -> TrainConfig:
+    """The configuration of a named experiment, with some fields changed.
+
+    Args:
+        name: A registered name; ``classwise recipes`` lists them.
+        **changes: Fields of :class:`TrainConfig` and their new values, such as ``policy=cw.policies.KLDRO()``.
+
+    Raises:
+        ValueError: The name or a field is unknown.
+    """
+    made: TrainConfig = replace(registry.get("recipe", name)(), recipe=name)
+    return replace(made, **changes)

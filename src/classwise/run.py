@@ -1,0 +1,137 @@
+"""A run: what training left in its directory, as an object."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from classwise import configuration
+from classwise.attacks.suite import Attacks
+from classwise.data import Dataset
+from classwise.evaluation import AuditResult
+from classwise.evaluation.audit import plan_audit, stored_audit
+from classwise.progress import Progress, default_progress
+from classwise.runs import RunDirectory
+from classwise.threat import ThreatModel
+from classwise.trained import network_from, selected
+from classwise.training import Runtime, TrainConfig
+
+
+class Run:
+    """A training run on disk.
+
+    Args:
+        path: Its directory.
+        dataset: The data set, where the run was trained on a live one.
+        network: The network, where the run was started from a live one.
+
+    Raises:
+        ValueError: There is no run.
+    """
+
+    def __init__(self, path: Path | str, dataset: Dataset | None = None, network: nn.Module | None = None) -> None:
+        self.directory = RunDirectory(path)
+        self.directory.require()
+        self.config = configuration.from_yaml(TrainConfig, self.directory.path / "config.yaml")
+        self._dataset, self._network = dataset, network
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One entry per epoch: class-wise validation accuracy, class knobs, losses, learning rate, time."""
+        return self.directory.events.read("epoch")
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set it was trained on."""
+        if self._dataset is None:
+            self._dataset = self.config.data.load()
+        return self._dataset
+
+    def checkpoint(self, which: str = "selected") -> tuple[Path, bool]:
+        """Folder of a checkpoint, and whether its averaged weights are meant.
+
+        Args:
+            which: "selected", "best" (raw weights), "averaged", "last", "start", or a number of epochs.
+
+        Raises:
+            ValueError: There is no such checkpoint.
+        """
+        shelf = self.directory.checkpoints
+        if which == "selected":
+            return selected(self.directory)
+        number = (
+            int(which)
+            if which.isdigit()
+            else shelf.pointed(which)
+            if which in ("best", "averaged", "last", "start")
+            else None
+        )
+        if number is None or not shelf.path(number).is_dir():
+            there = ", ".join(str(each) for each in shelf.numbers())
+            raise ValueError(
+                f"{str(self.path)!r} has no checkpoint {which!r}: there are selected, best, last and those after {there} epochs; "
+                "keep_epochs keeps more"
+            )
+        return shelf.path(number), which == "averaged"
+
+    def model(self, which: str = "selected") -> nn.Module:
+        """A network with the weights of a checkpoint, in eval mode, on the CPU; see :meth:`checkpoint`."""
+        given = copy.deepcopy(self._network).cpu() if self._network is not None else None
+        return network_from(*self.checkpoint(which), given)[0]
+
+    def audit(
+        self,
+        like: AuditResult | None = None,
+        *,
+        threat: ThreatModel | list[ThreatModel] | None = None,
+        attacks: Attacks = "pgd-20",
+        checkpoint: str = "selected",
+        per_class: int = 0,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> AuditResult:
+        """Audit a checkpoint on test images; kept in the run directory, and read from there when asked again.
+
+        Args:
+            like: An earlier audit whose threat models, attacks, samples and seed are used, so that both can be compared.
+            threat: Threat model, or several radii; default: the one it was trained against.
+            attacks: See :func:`classwise.attacks.attack_list`.
+            checkpoint: See :meth:`checkpoint`.
+            per_class: Number of test images of each class; 0: all.
+            seed: Seed of random starts.
+            progress: Where progress is shown; default: the terminal.
+        """
+        runtime = Runtime(self.config.hardware)
+        folder, averaged = self.checkpoint(checkpoint)
+        described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, after {folder.name} epochs)"
+        if like is not None:
+            data = self.dataset.test.at(like.outcomes.index.tolist())
+            plan = configuration.replace(like.plan, model=described)
+            if data.checksum() != plan.data_sha256:
+                raise ValueError(
+                    "the earlier audit is of other images than this run's test set: audit both on the same data"
+                )
+        else:
+            data = self.dataset.test.first_per_class(per_class) if per_class else self.dataset.test
+            threats = threat if isinstance(threat, list) else [threat or self.config.threat]
+            plan = plan_audit(data, model=described, threats=threats, attacks=attacks, seed=seed)
+        model = runtime.place(self.model(checkpoint)).eval()
+        return stored_audit(self.path / "audits", model, data, plan, runtime.device, progress or default_progress())
+
+    def report(self, path: Path | str | None = None) -> Path:
+        """Write one offline HTML file about the run and its audits; returns its path."""
+        from classwise.report.html import write_report
+
+        audits = [AuditResult.load(each.parent) for each in sorted(self.path.glob("audits/*/summary.json"))]
+        return write_report(Path(path or self.path / "report" / "report.html"), audits=audits, runs=[self.directory])
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.directory.status['state']})"

@@ -1,0 +1,5 @@
+"""What a run leaves on disk."""
+
+from classwise.runs.directory import RunDirectory
+
+__all__ = ["RunDirectory"]

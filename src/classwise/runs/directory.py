@@ -1,0 +1,107 @@
+"""The folder of one run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from classwise.configuration import differences, from_yaml, to_yaml
+from classwise.runs.atomic import write_json, write_text
+from classwise.runs.checkpoints import Shelf
+from classwise.runs.events import EventLog
+
+CONFIG = "config.yaml"
+
+
+class RunDirectory:
+    """Names and reads what lies in a run's folder.
+
+    ``config.yaml``, ``environment.json``, ``status.json``, ``splits.json``, ``events.jsonl``, ``plugins/``,
+    ``checkpoints/``, ``audits/``, ``report/``.
+
+    Args:
+        path: The folder; it need not exist.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.events = EventLog(self.path / "events.jsonl")
+        self.checkpoints = Shelf(self.path / "checkpoints")
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / CONFIG).is_file()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """State of the run: "state" is "running" or "finished"."""
+        path = self.path / "status.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"state": "new"}
+
+    def set_status(self, state: str, **facts: Any) -> None:
+        """Write the state of the run."""
+        write_json(self.path / "status.json", {"format": 1, "state": state, **facts})
+
+    def require(self) -> None:
+        """Raise ``ValueError`` where no run was begun."""
+        if not self.exists:
+            raise ValueError(f"{str(self.path)!r} is no run directory: it has no {CONFIG}")
+
+    def begin(self, config: Any) -> None:
+        """Write the configuration, or check that the run begun here earlier has the same.
+
+        Raises:
+            ValueError: The folder holds another run, or something else.
+        """
+        if self.exists:
+            changed = differences(from_yaml(type(config), self.path / CONFIG), config)
+            if changed:
+                raise ValueError(
+                    f"{str(self.path)!r} holds another run ({'; '.join(changed[:4])}{' …' if len(changed) > 4 else ''}): "
+                    "give another output folder, or repeat the configuration it was begun with"
+                )
+            return
+        foreign = [each.name for each in self.path.glob("*") if each.name != "run.lock"] if self.path.exists() else []
+        if foreign:
+            raise ValueError(
+                f"{str(self.path)!r} is not empty and holds no run ({', '.join(sorted(foreign)[:3])}): "
+                "give another output folder"
+            )
+        write_text(self.path / CONFIG, to_yaml(config))
+
+    def keep_plugin(self, path: Path, digest: str) -> None:
+        """Copy a plug-in file into the run, for the record."""
+        folder = self.path / "plugins"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / f"{path.stem}-{digest[:12]}.py")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from writing here; released by the system when the process dies.
+
+        Raises:
+            ValueError: Another process is writing here, or the folder cannot be made.
+        """
+        import filelock
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / "run.lock", timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise ValueError(
+                f"another process is writing to {str(self.path)!r}: wait for it, or give another output folder"
+            ) from None
+        except OSError as error:
+            raise ValueError(
+                f"cannot use {str(self.path)!r} as output folder: {error.strerror}; give another one"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()

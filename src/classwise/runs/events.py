@@ -1,0 +1,59 @@
+"""The event log of a run: one JSON object per line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from classwise.runs.atomic import cannot_write
+
+
+class EventLog:
+    """Appends events to ``events.jsonl`` and reads them back.
+
+    Args:
+        path: The file; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, event: str, **values: Any) -> None:
+        """Add one line with the time; numbers that are not finite are written as null."""
+        line = json.dumps({"event": event, "time": time.time(), **_finite(values)}, ensure_ascii=False, allow_nan=False)
+        try:
+            with self.path.open("ab") as file:
+                file.write(line.encode("utf-8") + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def size(self) -> int:
+        """Length of the file in bytes."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut(self, size: int) -> None:
+        """Drop what was written after a checkpoint, when continuing from it."""
+        if self.size() > size:
+            os.truncate(self.path, size)
+
+    def read(self, event: str | None = None) -> list[dict[str, Any]]:
+        """All whole lines, or those of one kind of event; a last line cut short by a crash is left out."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_bytes().split(b"\n")[:-1]
+        events = [json.loads(line) for line in lines]
+        return [each for each in events if event is None or each["event"] == event]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

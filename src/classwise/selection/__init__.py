@@ -1,0 +1,5 @@
+"""Selection of an epoch on validation images."""
+
+from classwise.selection.rules import BestAverage, BestSum, BestWorst, Last, Selection
+
+__all__ = ["BestAverage", "BestSum", "BestWorst", "Last", "Selection"]

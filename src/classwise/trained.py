@@ -1,0 +1,107 @@
+"""Trained networks found on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from classwise.configuration import from_plain, from_yaml
+from classwise.models import ModelBuilder, load_foreign
+from classwise.runs import RunDirectory, checkpoints
+from classwise.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its weights, and where they came from.
+
+    Args:
+        network: In eval mode, on the CPU.
+        described: In words, for tables.
+        builder: What built it.
+        config: The run it belongs to, where it belongs to one.
+    """
+
+    network: nn.Module
+    described: str
+    builder: ModelBuilder
+    config: TrainConfig | None = None
+
+
+def find_model(
+    path: str | Path,
+    builder: ModelBuilder | None = None,
+    classes: int = 0,
+    shape: tuple[int, int, int] = (0, 0, 0),
+) -> Trained:
+    """Load a network.
+
+    Args:
+        path: A run directory (its selected checkpoint), a checkpoint folder, or a file of weights (``.safetensors``, or
+            a torch file that holds tensors only).
+        builder: The architecture; needed for a file of weights.
+        classes: Number of classes, for a file of weights.
+        shape: Input shape, for a file of weights.
+
+    Raises:
+        ValueError: Nothing is there, the architecture is not known, or the weights do not fit or are damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(
+            f"{str(path)!r} does not exist: give a run directory, a checkpoint folder or a file of weights"
+        )
+    if path.is_file():
+        if builder is None:
+            raise ValueError(
+                f"{path.name!r} holds weights but does not say of which network: name it, for example with --model.name resnet20"
+            )
+        network = builder.build(classes, shape)
+        load_foreign(network, path)
+        return Trained(network.eval(), str(path), builder)
+    directory = RunDirectory(path)
+    if directory.exists:
+        folder, averaged = selected(directory)
+    else:
+        folder, averaged = path, False
+        directory = RunDirectory(path.parent.parent)
+    config = from_yaml(TrainConfig, directory.path / "config.yaml") if directory.exists else None
+    network, builder = network_from(folder, averaged)
+    which = "averaged weights, " if averaged else ""
+    return Trained(network, f"{directory.path.name} ({which}after {folder.name} epochs)", builder, config)
+
+
+def selected(directory: RunDirectory) -> tuple[Path, bool]:
+    """Folder of a run's selected checkpoint, and whether its averaged weights are meant.
+
+    The averaged weights are the run's result where it keeps an average, the raw ones otherwise.
+
+    Raises:
+        ValueError: The run has no selected checkpoint yet.
+    """
+    for name in ("averaged", "best"):
+        number = directory.checkpoints.pointed(name)
+        if number is not None:
+            return directory.checkpoints.path(number), name == "averaged"
+    raise ValueError(
+        f"the run in {str(directory.path)!r} has no selected checkpoint yet: train it for an epoch at least"
+    )
+
+
+def network_from(folder: Path, averaged: bool, given: nn.Module | None = None) -> tuple[nn.Module, ModelBuilder]:
+    """The network of a checkpoint folder, in eval mode.
+
+    Args:
+        folder: The checkpoint.
+        averaged: Whether its averaged weights are meant.
+        given: A network to load into, where the run was started from a live one.
+    """
+    found = checkpoints.load(folder)
+    meta: dict[str, Any] = dict(found.meta)
+    builder: ModelBuilder = from_plain(ModelBuilder, meta["model"], where=f"{folder}/meta.json: model")
+    network = given if given is not None else builder.build(len(meta["class_names"]), tuple(meta["shape"]))
+    network.load_state_dict(dict(found.averaged if averaged else found.model))
+    return network.eval(), builder

@@ -1,0 +1,75 @@
+"""The configuration of one training run: a choice on every axis of the loop."""
+
+from __future__ import annotations
+
+from classwise.attacks import PGD, Attack
+from classwise.averaging import Averaging, NoAveraging
+from classwise.configuration import config
+from classwise.data import Augmentation, DataSource, Digits, NoAugmentation, Split
+from classwise.mixing import Mixing, NoMixing
+from classwise.models import ModelBuilder, SmallCNN
+from classwise.objectives import AdversarialTraining, Objective
+from classwise.perturbation import NoPerturbation, Perturbation
+from classwise.policies import ClassPolicy, Uniform
+from classwise.selection import BestSum, Selection
+from classwise.threat import ThreatModel
+from classwise.training.optimizer import SGD, Optimizer
+from classwise.training.runtime import Hardware
+from classwise.training.schedule import Constant, Schedule
+
+
+@config
+class TrainConfig:
+    """Everything that decides what a run computes; saved as ``config.yaml``, from which the run can be repeated."""
+
+    recipe: str = ""
+    """Name of the recipe this began as; for the record."""
+    start: str = ""
+    """Checkpoint the weights start from; empty: random weights."""
+    data: DataSource = Digits()
+    """Where images come from."""
+    split: Split = Split()
+    """Validation images held out of the training set."""
+    model: ModelBuilder = SmallCNN()
+    """The network."""
+    threat: ThreatModel = ThreatModel()
+    """What the attacker may do."""
+    augmentation: Augmentation = NoAugmentation()
+    """Random variants of training images."""
+    mixing: Mixing = NoMixing()
+    """Mixing of images of a class, before or after the attack."""
+    adversary: Attack = PGD()
+    """The attack of the training step."""
+    objective: Objective = AdversarialTraining()
+    """What a step lowers."""
+    policy: ClassPolicy = Uniform()
+    """What each class's radius and weights are."""
+    perturbation: Perturbation = NoPerturbation()
+    """Perturbation of weights around a step."""
+    averaging: Averaging = NoAveraging()
+    """Average of the weights."""
+    selection: Selection = BestSum()
+    """Which epoch is kept, by validation accuracy."""
+    optimizer: Optimizer = SGD()
+    """Optimiser."""
+    schedule: Schedule = Constant()
+    """Learning rate over training."""
+    epochs: int = 30
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images of one step, over all processes."""
+    seed: int = 0
+    """Seed of weights, order, augmentation and attacks."""
+    validation_attack: Attack = PGD(steps=10, stop_when_fooled=True)
+    """Attack of the validation pass after each epoch."""
+    keep_epochs: tuple[int, ...] = ()
+    """Checkpoints kept besides the last two and the selected ones: those after so many epochs."""
+    hardware: Hardware = Hardware()
+    """Device, precision, compilation."""
+
+    def check(self) -> None:
+        """Refuse counts below one."""
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
+        if any(not 0 <= kept <= self.epochs for kept in self.keep_epochs):
+            raise ValueError(f"keep_epochs {list(self.keep_epochs)} must lie in 0..{self.epochs}")

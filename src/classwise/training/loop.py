@@ -1,0 +1,280 @@
+"""The one loop: epochs of steps, a validation pass after each, selection, checkpoints, history."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from classwise.data import ClassData, Loader, Roles
+from classwise.evaluation.collect import Evaluator
+from classwise.metrics import ClassTable
+from classwise.policies.base import all_knobs
+from classwise.progress import Advance, Progress
+from classwise.runs import RunDirectory
+from classwise.runs import checkpoints as shelf
+from classwise.training.config import TrainConfig
+from classwise.training.meter import Meter
+from classwise.training.observe import check_needs, measured
+from classwise.training.runtime import Runtime
+from classwise.training.state import STREAMS, TrainState
+from classwise.training.step import Network, Stepper
+
+
+class Trainer:
+    """Trains one network in one run directory, whose lock the caller holds.
+
+    Args:
+        config: Every axis.
+        directory: Where the run lives.
+        roles: Training and validation images; there is no way to test images from here.
+        model: The network with its first weights.
+        runtime: Device, precision, processes.
+        facts: Plain facts kept with every checkpoint, such as class names and input shape.
+
+    Raises:
+        ValueError: Parts of the configuration do not fit each other.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        directory: RunDirectory,
+        roles: Roles,
+        model: nn.Module,
+        runtime: Runtime,
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.config, self.directory, self.roles, self.runtime, self.facts = (
+            config,
+            directory,
+            roles,
+            runtime,
+            dict(facts),
+        )
+        self.needs = config.policy.observes() | frozenset(config.averaging.needs)
+        check_needs(self.needs, config.objective.computes, config.objective.term_names)
+        self.groups = roles.train.num_groups
+        inner = runtime.place(model)
+        network = Network(inner, runtime.wrap(inner))
+        generators = {
+            name: torch.Generator().manual_seed(_spread(config.seed, i))
+            if name == "order"
+            else runtime.generator(_spread(config.seed, i))
+            for i, name in enumerate(STREAMS)
+        }
+        self.state = TrainState(
+            network=network,
+            optimizer=config.optimizer.build(inner.parameters()),
+            generators=generators,
+            policy=config.policy.init(self.groups),
+        )
+        self.loader = Loader(
+            roles.train,
+            config.batch_size,
+            config.augmentation,
+            runtime.device,
+            generators["order"],
+            generators["augment"],
+            runtime.rank,
+            runtime.world,
+        )
+        self.stepper = Stepper(
+            config,
+            runtime,
+            network,
+            self.state.optimizer,
+            roles.train,
+            generators["attack"],
+            generators["mixing"],
+        )
+        self.evaluator = Evaluator(
+            threats=(config.threat,),
+            attacks=(config.validation_attack,),
+            seed=config.seed,
+            device=runtime.device,
+        )
+
+    def fit(self, progress: Progress) -> None:
+        """Train to the last epoch, from the last checkpoint where there is one."""
+        config, state = self.config, self.state
+        if not self._resume():
+            self._begin()
+        total = config.epochs * len(self.loader)
+        with progress.task("train", total) as advance:
+            advance(state.step)
+            while state.epochs_done < config.epochs:
+                self._epoch(advance)
+        if self.runtime.is_main:
+            best = {name: epochs for name, (_, epochs) in state.best.items()}
+            self.directory.set_status("finished", epochs=state.epochs_done, steps=state.step, selected=best)
+        self.runtime.barrier()
+
+    def _begin(self) -> None:
+        """Statistics before the first epoch, and the checkpoint of the first weights."""
+        stats = {"epoch": torch.tensor(-1)}
+        if self.runtime.is_main:
+            self.directory.set_status("running")
+            self.directory.events.cut(0)
+        if measured(self.needs, "validation") or self.config.start:
+            table = self._validate(self.state.network.inner)
+            stats = self._validation_stats(table, epoch=-1)
+            if self.runtime.is_main:
+                self.directory.events.append("start", validation={"raw": _plain(table)})
+                self._warn_if_not_robust(table)
+        self.state.policy = self.config.policy.on_start(self.state.policy, stats)
+        if self.runtime.is_main:
+            self._save(scores={})
+
+    def _warn_if_not_robust(self, table: ClassTable) -> None:
+        robust, chance = table.class_mean, 1 / self.roles.validation.num_classes
+        if self.config.start and self.config.objective.attacked and robust.value < chance:
+            warnings.warn(
+                f"the start model is not robust: {robust} of the validation images withstand {self.config.threat}, fewer "
+                f"than guessing would get right ({100 * chance:.0f} %). Repair assumes a robust start: train one with an "
+                "adversarial recipe first, or check the radius and the model's input scaling",
+                stacklevel=2,
+            )
+
+    def _resume(self) -> bool:
+        """Go back to the newest checkpoint that is whole; False where there is none."""
+        checkpoints = self.directory.checkpoints
+        last = checkpoints.pointed("last")
+        if last is None:
+            return False
+        for number in [each for each in reversed(checkpoints.numbers()) if each <= last]:
+            folder = checkpoints.path(number)
+            try:
+                found = shelf.load(folder, self.runtime.device)
+            except ValueError as error:
+                warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
+                continue
+            if not found.state:  # a checkpoint kept for audits only
+                continue
+            events_size = self.state.restore(found, self.runtime)
+            if self.runtime.is_main:
+                self.directory.events.cut(events_size)
+            return True
+        raise ValueError(
+            f"no checkpoint in {str(checkpoints.folder)!r} can be read: restore one, or train again in another folder"
+        )
+
+    def _epoch(self, advance: Advance) -> None:
+        config, state, epoch = self.config, self.state, self.state.epochs_done
+        began = time.perf_counter()
+        knobs = all_knobs(config.policy, state.policy, self.groups, self.runtime.device)
+        meter = Meter(measured(self.needs, "train"), self.runtime)
+        model = state.network.inner
+        model.train()
+        for i, batch in enumerate(self.loader):
+            rate = config.optimizer.lr * config.schedule.factor(epoch + i / len(self.loader), config.epochs)
+            for group in state.optimizer.param_groups:
+                group["lr"] = rate
+            state.policy = self.stepper(batch, knobs, state.policy, epoch, meter)
+            state.step += 1
+            if config.averaging.unit == "step":
+                self._average({"step": torch.tensor(state.step - 1), "epoch": torch.tensor(epoch)})
+            advance()
+        stats, history = meter.finish()
+        if not math.isfinite(history["loss"]):
+            raise FloatingPointError(
+                f"the loss is no longer finite in epoch {epoch}: lower the learning rate ({rate:g}) or the class weights; "
+                "the checkpoint before this epoch is kept"
+            )
+        trained = time.perf_counter() - began
+        raw = self._validate(model)
+        validation = self._validation_stats(raw, epoch)
+        if config.averaging.unit == "epoch":
+            self._average({**validation, "step": torch.tensor(state.step - 1)})
+        averaged = self._validate(self._averaged_model()) if state.average else None
+        state.policy = config.policy.on_epoch(state.policy, {**stats, **validation})
+        state.epochs_done += 1
+        self._record(epoch, rate, trained, time.perf_counter() - began, history, knobs, raw, averaged)
+        advance(0, note=_note(raw))
+
+    def _record(
+        self,
+        epoch: int,
+        rate: float,
+        trained: float,
+        seconds: float,
+        history: dict[str, Any],
+        knobs: Mapping[str, Tensor],
+        raw: ClassTable,
+        averaged: ClassTable | None,
+    ) -> None:
+        """Selection, history and checkpoint of an epoch, in this order."""
+        scores = {"best": self.config.selection.score(raw, epoch)}
+        if averaged is not None:
+            scores["averaged"] = self.config.selection.score(averaged, epoch)
+        for name, score in scores.items():
+            if name not in self.state.best or score >= self.state.best[name][0]:
+                self.state.best[name] = (score, epoch + 1)
+        if not self.runtime.is_main:
+            return
+        tables = {"raw": raw} | ({"averaged": averaged} if averaged is not None else {})
+        self.directory.events.append(
+            "epoch",
+            epoch=epoch,
+            step=self.state.step,
+            lr=rate,
+            seconds={"train": trained, "all": seconds},
+            train=history,
+            knobs={name: values.tolist() for name, values in knobs.items()},
+            validation={name: _plain(table) for name, table in tables.items()},
+            scores=scores,
+        )
+        self._save(scores)
+
+    def _save(self, scores: Mapping[str, float]) -> None:
+        checkpoints, state = self.directory.checkpoints, self.state
+        number = state.epochs_done
+        facts = {**self.facts, "scores": dict(scores)}
+        shelf.save(checkpoints.path(number), state.capture(self.runtime, self.directory.events.size(), facts))
+        if number == 0 and self.config.start:
+            checkpoints.point("start", 0)
+        for name, (_, epochs) in state.best.items():
+            checkpoints.point(name, epochs)
+        checkpoints.point("last", number)
+        checkpoints.prune(keep=self.config.keep_epochs)
+
+    def _average(self, signal: Mapping[str, Tensor]) -> None:
+        self.state.average = self.config.averaging.update(
+            self.state.average, self.state.network.inner.state_dict(), signal
+        )
+
+    def _averaged_model(self) -> nn.Module:
+        model = copy.deepcopy(self.state.network.inner)
+        model.load_state_dict(self.state.average)
+        return model
+
+    def _validate(self, model: nn.Module) -> ClassTable:
+        data: ClassData = self.roles.validation
+        return self.evaluator.collect(model, data).table(0, data.group_names)
+
+    def _validation_stats(self, table: ClassTable, epoch: int) -> dict[str, Tensor]:
+        return {
+            "epoch": torch.tensor(epoch),
+            "validation_clean": torch.from_numpy(table.clean),
+            "validation_robust": torch.from_numpy(table.robust),
+            "validation_count": torch.from_numpy(table.n),
+        }
+
+
+def _plain(table: ClassTable) -> dict[str, list[float]]:
+    return {"n": table.n.tolist(), "clean": table.clean.tolist(), "robust": table.robust.tolist()}
+
+
+def _note(table: ClassTable) -> str:
+    return f"validation: robust {100 * table.class_mean.value:.1f} %, weakest {table.weakest} {100 * table.worst.value:.1f} %"
+
+
+def _spread(seed: int, stream: int) -> int:
+    """Seeds of the generators, far apart for neighbouring runs and streams."""
+    return (seed * 1_000_003 + 7919 * (stream + 1)) % (1 << 62)

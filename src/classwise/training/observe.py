@@ -1,0 +1,88 @@
+"""What policies may observe of a training step: per-sample measures, averaged over groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from classwise.attacks.losses import probability_margin
+from classwise.objectives.base import Outputs
+
+
+def _adversarial(outputs: Outputs) -> Tensor:
+    assert outputs.adversarial is not None
+    return outputs.adversarial
+
+
+def _clean(outputs: Outputs) -> Tensor:
+    assert outputs.clean is not None
+    return outputs.clean
+
+
+MEASURES: dict[str, Callable[[Outputs, Tensor], Tensor]] = {
+    "clean": lambda outputs, y: (_clean(outputs).argmax(1) == y).float(),
+    "robust": lambda outputs, y: (_adversarial(outputs).argmax(1) == y).float(),
+    "error": lambda outputs, y: (_adversarial(outputs).argmax(1) != y).float(),
+    "margin": lambda outputs, y: probability_margin(_adversarial(outputs), y),
+    "cross_entropy": lambda outputs, y: F.cross_entropy(_adversarial(outputs), y, reduction="none"),
+    "label_loss": lambda outputs, y: outputs.terms["label"],
+    "robust_loss": lambda outputs, y: outputs.terms["robust"],
+    "probabilities": lambda outputs, y: _adversarial(outputs).softmax(1),
+}
+"""Measure → per-sample values (N,), or (N, K) for "probabilities" under attack."""
+
+VALIDATION = ("clean", "robust")
+"""Measures of the validation pass: accuracies of the raw weights, clean, and clean and under attack."""
+
+Sums = dict[str, Tensor]
+
+
+def check_needs(needs: Collection[str], outputs: Collection[str], terms: Collection[str]) -> None:
+    """Refuse statistics that do not exist or that this objective does not compute.
+
+    Args:
+        needs: Names such as "train_robust".
+        outputs: Which logits the objective computes: "clean", "adversarial".
+        terms: Its terms.
+
+    Raises:
+        ValueError: One of them cannot be measured.
+    """
+    for need in needs:
+        when, _, measure = need.partition("_")
+        allowed = {
+            "validation": [*VALIDATION, "count"],
+            "train": [*MEASURES, "count"],
+            "batch": [*MEASURES, "count"],
+        }
+        if measure not in allowed.get(when, []):
+            raise ValueError(
+                f"unknown statistic {need!r}: write train_, batch_ or validation_ and one of {', '.join(MEASURES)}, count "
+                f"(validation: {', '.join(VALIDATION)}, count)"
+            )
+        if when == "validation" or measure == "count":
+            continue
+        wanted = {"clean": "clean", "label_loss": "", "robust_loss": ""}.get(measure, "adversarial")
+        if (wanted and wanted not in outputs) or (measure == "robust_loss" and "robust" not in terms):
+            raise ValueError(
+                f"the policy observes {need!r}, which this objective does not compute: use another objective or policy"
+            )
+
+
+def measured(needs: Collection[str], when: str) -> list[str]:
+    """Measures that are needed at one time ("train", "batch" or "validation"), without their prefix, sorted."""
+    return sorted(need.removeprefix(f"{when}_") for need in needs if need.startswith(f"{when}_"))
+
+
+def group_sums(values: Tensor, member: Tensor) -> Tensor:
+    """Sum per-sample values (N,) or (N, K) over groups; ``member`` is (N, G), one-hot float64. Result (G,) or (G, K)."""
+    return member.T @ values.detach().to(member.dtype)
+
+
+def membership(group: Tensor, groups: int) -> Tensor:
+    """One-hot membership (N, G), in float64 where the device has it."""
+    dtype = torch.float32 if group.device.type == "mps" else torch.float64
+    return (group[:, None] == torch.arange(groups, device=group.device)).to(dtype)

@@ -1,0 +1,146 @@
+"""Device, precision, memory layout and processes. Everything that differs between one CPU and many GPUs is here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from classwise.configuration import config
+
+
+@config
+class Hardware:
+    """What a run computes on."""
+
+    device: str = "auto"
+    """"auto" (CUDA, then Apple's MPS, then CPU) or a torch device such as "cuda:1"."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of training: "auto" is bf16 autocast where the hardware computes in bf16, else fp32. Audits always use fp32."""
+    compile: bool = False
+    """Whether the network goes through torch.compile."""
+    deterministic: bool = False
+    """Whether only deterministic kernels are allowed (slower on a GPU; a CPU repeats itself anyway)."""
+    threads: int = 0
+    """CPU threads; 0 leaves torch's default."""
+
+
+class Runtime:
+    """The resolved hardware of this process.
+
+    Args:
+        hardware: What was asked for.
+
+    Raises:
+        ValueError: The device does not exist here.
+    """
+
+    def __init__(self, hardware: Hardware | None = None) -> None:
+        self.hardware = hardware or Hardware()
+        self.world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.device = _device(self.hardware.device)
+        if self.hardware.threads:
+            torch.set_num_threads(self.hardware.threads)
+        precision = self.hardware.precision
+        self.precision = ("bf16" if has_bf16(self.device) else "fp32") if precision == "auto" else precision
+        if self.world > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a network to the device, convolutions in channels-last layout."""
+        return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def layout(self, x: Tensor) -> Tensor:
+        """Images in the layout the network computes in."""
+        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The network as the outer step calls it: gradients averaged over processes, compiled if asked."""
+        wrapped: nn.Module = model
+        if self.world > 1:
+            wrapped = nn.parallel.DistributedDataParallel(
+                model, device_ids=[self.device] if self.device.type == "cuda" else None
+            )
+        return torch.compile(wrapped) if self.hardware.compile else wrapped  # type: ignore[return-value]
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Context of forwards in training."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)  # type: ignore[return-value]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over processes, in place where there are several."""
+        if self.world > 1:
+            dist.all_reduce(values)
+        return values
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.world > 1:
+            dist.barrier()
+
+    @contextmanager
+    def seeded(self, seed: int) -> Iterator[None]:
+        """Torch's global generators seeded for a while (weights at the start, dropout), then put back."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            torch.use_deterministic_algorithms(self.hardware.deterministic or deterministic)
+            try:
+                yield
+            finally:
+                torch.use_deterministic_algorithms(deterministic)
+
+    def generator(self, seed: int) -> torch.Generator:
+        """A generator on the device."""
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def global_rng(self) -> dict[str, Tensor]:
+        """State of torch's global generators."""
+        state = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def restore_global_rng(self, state: dict[str, Tensor]) -> None:
+        """Put back what :meth:`global_rng` gave."""
+        torch.set_rng_state(state["cpu"].cpu())
+        if self.device.type == "cuda" and "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the hardware computes in bf16 rather than imitating it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise ValueError(
+            f"device {name!r} is not available here: run `classwise doctor` to see what is, or use auto"
+        ) from None
+    return device

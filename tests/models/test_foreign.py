@@ -1,0 +1,339 @@
+"""Foreign checkpoints: wrappers, names, mismatches, damage, and files that want to run code."""
+
+import argparse
+import io
+import os
+import re
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from classwise.models import Linear, Normalized, PreActResNet18, ResNetCIFAR, load_foreign
+from classwise.models.foreign import WRAPPERS, map_keys, read_tensors
+
+SHAPE = (3, 8, 8)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "theirs.pth"
+
+
+def small(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    model = ResNetCIFAR(depth=8).build(4, SHAPE)
+    model(torch.rand(8, *SHAPE))  # moves the running statistics
+    return model.eval()
+
+
+def assert_same(one: nn.Module, two: nn.Module) -> None:
+    first, second = one.state_dict(), two.state_dict()
+    assert list(first) == list(second)
+    for key in first:
+        assert torch.equal(first[key], second[key]), key
+
+
+def published_names(model: nn.Module) -> dict[str, Tensor]:
+    """State of our ResNet under the names of the published ResNet-20, written down by hand."""
+    parts = {"conv1": "conv_a", "norm1": "bn_a", "conv2": "conv_b", "norm2": "bn_b"}
+    names = {"stem": "conv_1_3x3", "stem_norm": "bn_1", "head": "classifier"}
+    for stage in "123":
+        names |= {f"stage{stage}.0.{ours}": f"stage_{stage}.0.{theirs}" for ours, theirs in parts.items()}
+    return {
+        f"{names[module]}.{leaf}": each
+        for key, each in model.state_dict().items()
+        for module, _, leaf in [key.rpartition(".")]
+    }
+
+
+# --- reading ---
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    "wrapper", [(), *((name,) for name in WRAPPERS), ("model", "state_dict"), ("ema", "model", "net")]
+)
+def test_wrappers_are_opened(path: Path, wrapper: tuple[str, ...], zipped: bool):
+    content: object = {"a.weight": torch.arange(3.0)}
+    for name in reversed(wrapper):
+        content = {"epoch": 3, "best": torch.tensor(0.5), name: content}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    got = read_tensors(path)
+    assert list(got) == ["a.weight"]
+    assert torch.equal(got["a.weight"], torch.arange(3.0))
+
+
+def test_the_first_wrapper_of_the_documented_order_is_taken(path: Path):
+    inner = {name: {"w": torch.tensor(float(i))} for i, name in enumerate(WRAPPERS)}
+    while inner:
+        torch.save(dict(reversed(inner.items())), path)
+        first = next(iter(inner))
+        assert read_tensors(path)["w"] == WRAPPERS.index(first)
+        del inner[first]
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_wrapping_modules_are_taken_off(path: Path, prefix: str):
+    torch.save(OrderedDict({f"{prefix}body.module.weight": torch.ones(2), "epoch": 3}), path)
+    assert list(read_tensors(path)) == ["body.module.weight"]
+
+
+@pytest.mark.parametrize("name", ["theirs.safetensors", "theirs.pth"])
+def test_safetensors_are_recognised_by_their_content(tmp_path: Path, name: str):
+    model, other = small(0), small(1)
+    save_file(model.state_dict(), tmp_path / name)
+    load_foreign(other, tmp_path / name)
+    assert_same(model, other)
+
+
+class Bomb:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.marker),))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_checkpoint_that_wants_to_run_code_is_refused(tmp_path: Path, path: Path, zipped: bool, nested: bool):
+    bomb = Bomb(tmp_path / "was-run")
+    torch.save(
+        {"state_dict": {"w": torch.ones(1)}, "extra": bomb} if nested else bomb,
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
+    before = (model := small()).state_dict()
+    with pytest.raises(
+        ValueError, match=r"theirs\.pth' holds more than tensors \(\w+\.mkdir\).* save model\.state_dict\(\)"
+    ):
+        load_foreign(model, path)
+    assert not (tmp_path / "was-run").exists()
+    assert all(torch.equal(each, before[key]) for key, each in model.state_dict().items())
+    torch.load(path, weights_only=False)  # the bomb is a real one
+    assert (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize("content", [argparse.Namespace(lr=0.1), nn.Linear(2, 2)])
+def test_objects_beside_the_weights_are_named(path: Path, content: object):
+    torch.save({"state_dict": {"w": torch.ones(1)}, "more": content}, path)
+    with pytest.raises(
+        ValueError,
+        match=rf"more than tensors \({re.escape(type(content).__module__)}\.{type(content).__name__}\)",
+    ):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<!DOCTYPE html><html>Sign in</html>",
+        b"\xef\xbb\xbf\r\n <html>",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+    ],
+)
+def test_a_web_page_or_pointer_is_recognised(path: Path, content: bytes):
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"theirs\.pth' is a web page or a pointer, not weights: .*fetch the file itself"
+    ):
+        read_tensors(path)
+
+
+def serialised(kind: str, tmp_path: Path) -> bytes:
+    state = small().state_dict()
+    if kind == "safetensors":
+        save_file(state, tmp_path / "whole")
+        return (tmp_path / "whole").read_bytes()
+    buffer = io.BytesIO()
+    torch.save({"state_dict": state}, buffer, _use_new_zipfile_serialization=kind == "zip")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+@pytest.mark.parametrize("keep", [0, 1, 5, 9, 100, 0.3, 0.7, 0.99, -1])
+def test_a_truncated_file_is_refused_in_one_sentence(tmp_path: Path, path: Path, kind: str, keep: float):
+    whole = serialised(kind, tmp_path)
+    path.write_bytes(whole[: keep if isinstance(keep, int) else int(keep * len(whole))])
+    with pytest.raises(
+        ValueError, match=r"theirs\.pth' is damaged, truncated or no checkpoint .*: fetch or save it again"
+    ) as caught:
+        read_tensors(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello", b"{}", b'{"error": "not found"}', bytes(1000), b"PK\x03\x04nonsense", b"\x80\x02}."]
+)
+def test_other_files_are_refused(path: Path, content: bytes):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"theirs\.pth' (is damaged, truncated or no checkpoint|holds no weights)"):
+        read_tensors(path)
+
+
+def test_paths_that_cannot_be_read_are_named(tmp_path: Path):
+    for wrong in (tmp_path / "absent.pth", tmp_path):
+        with pytest.raises(ValueError, match=rf"{wrong.name}' cannot be read .*: check the path"):
+            read_tensors(wrong)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"epoch": 3, "loss": 0.5}, "holds no weights, only epoch, loss"),
+        ({}, "only an empty dictionary"),
+        ({"model": {}}, "only model"),
+        ([torch.ones(2)], "holds a list and no dictionary of weights"),
+        (torch.ones(2), "holds a Tensor and no dictionary of weights"),
+    ],
+)
+def test_files_without_weights_are_refused(path: Path, content: object, says: str):
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=says):
+        read_tensors(path)
+
+
+# --- names ---
+
+
+def test_the_published_resnet_names_are_mapped(path: Path):
+    model, other = small(0), small(1)
+    theirs = published_names(model)
+    assert {"conv_1_3x3.weight", "bn_1.running_var", "stage_2.0.conv_a.weight", "classifier.bias"} <= set(theirs)
+    torch.save({"state_dict": {f"module.{key}": each for key, each in theirs.items()}}, path)
+    load_foreign(other, path)
+    assert_same(model, other)
+
+
+def test_the_published_checkpoint_has_the_names_written_down_here(shared: Path):
+    theirs = read_tensors(shared / "data" / "checkpoints" / "cifar10_resnet20_natural.pth")
+    model = ResNetCIFAR().build(10, (3, 32, 32))
+    mapped = map_keys(theirs, model)
+    assert {key: each.shape for key, each in mapped.items()} == {
+        key: each.shape for key, each in model.state_dict().items()
+    }
+    assert set(published_names(small())) <= set(theirs)
+
+
+@pytest.mark.parametrize("final_norm", [True, False])
+def test_the_preactivation_names_of_the_class_wise_papers_are_mapped(path: Path, final_norm: bool):
+    """conv1, layer2.0.{bn1,conv1,bn2,conv2,shortcut.0}, bn (only with a final norm), linear."""
+    torch.manual_seed(0)
+    builder = PreActResNet18(width=2, final_norm=final_norm)
+    model, other = builder.build(4, SHAPE), builder.build(4, SHAPE)
+    theirs = {}
+    for key, each in model.state_dict().items():
+        first, *rest = key.split(".")
+        first = {"stem": "conv1", "norm": "bn", "head": "linear"}.get(first, first.replace("stage", "layer"))
+        parts = {"norm1": "bn1", "norm2": "bn2", "project": "shortcut.0"}
+        theirs[".".join([first, *(parts.get(part, part) for part in rest)])] = each
+    assert "layer3.0.shortcut.0.weight" in theirs
+    torch.save({"net": theirs}, path)
+    load_foreign(other, path)
+    assert_same(model, other)
+
+
+def test_resnets_with_another_shortcut_but_similar_names_do_not_load(path: Path):
+    """Their zeros lie elsewhere: same tensors, another function."""
+    names = {"stem": "conv1", "stem_norm": "bn1", "head": "linear"}
+    theirs = {}
+    for key, each in small().state_dict().items():
+        first, _, rest = key.partition(".")
+        theirs[f"{names.get(first, first.replace('stage', 'layer'))}.{rest.replace('norm', 'bn')}"] = each
+    torch.save(theirs, path)
+    with pytest.raises(ValueError, match=r"missing     stem_norm\.weight"):
+        load_foreign(small(), path)
+
+
+def test_our_own_names_stay(path: Path):
+    model, other = small(0), small(1)
+    torch.save(model.state_dict(), path)
+    load_foreign(other, path)
+    assert_same(model, other)
+
+
+def test_a_normalised_model_receives_the_weights_inside(path: Path):
+    model, other = small(0), small(1)
+    shell = Normalized(other, (0.5,) * 3, (0.2,) * 3)
+    torch.save(published_names(model), path)
+    load_foreign(shell, path)
+    assert_same(model, other)
+    assert shell.mean.flatten().tolist() == [0.5] * 3
+
+
+def test_weights_saved_from_a_normalised_model_load_with_and_without_it(path: Path):
+    model = small(0)
+    torch.save(Normalized(model, (0.5,) * 3, (0.2,) * 3).state_dict(), path)
+    for other in (small(1), Normalized(small(1), (0.1,) * 3, (0.9,) * 3)):
+        load_foreign(other, path)
+        assert_same(model, other.net if isinstance(other, Normalized) else other)
+
+
+def test_two_names_for_one_tensor_are_refused():
+    model = small()
+    both = {**published_names(model), "stem.weight": torch.zeros(16, 3, 3, 3)}
+    with pytest.raises(ValueError, match=r"holds 'stem\.weight' as 'conv_1_3x3\.weight' and as 'stem\.weight'"):
+        map_keys(both, model)
+
+
+# --- strictness ---
+
+
+@pytest.mark.parametrize("side", ["file", "model"])
+def test_the_counter_of_batchnorm_may_be_absent_on_either_side(path: Path, side: str):
+    model, other = small(0), small(1)
+    if side == "model":
+        other = nn.Sequential(nn.Linear(2, 2))
+        state = {
+            **(want := nn.Sequential(nn.Linear(2, 2)).state_dict()),
+            "1.num_batches_tracked": torch.tensor(3),
+        }
+    else:
+        want = {key: each for key, each in model.state_dict().items() if "num_batches" not in key}
+        state = want
+        other.stem_norm.num_batches_tracked.fill_(77)
+    torch.save(state, path)
+    load_foreign(other, path)
+    assert all(torch.equal(other.state_dict()[key], each) for key, each in want.items())
+    if side == "file":
+        assert other.state_dict()["stem_norm.num_batches_tracked"] == 77
+
+
+def test_half_precision_weights_are_cast_to_the_model(path: Path):
+    model, other = small(0), small(1)
+    torch.save(model.half().state_dict(), path)
+    load_foreign(other, path)
+    assert all(each.dtype == torch.float32 for each in other.parameters())
+    assert torch.equal(other.head.weight, model.head.weight.float())
+
+
+def test_every_kind_of_mismatch_is_listed_and_nothing_is_loaded(path: Path):
+    state = dict(published_names(small(0)))
+    del state["bn_1.weight"]
+    state["surplus.weight"] = torch.ones(5)
+    state["classifier.weight"] = torch.ones(9, 64)
+    torch.save(state, path)
+    model = small(1)
+    before = {key: each.clone() for key, each in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"theirs\.pth' is not one of this model \(3 tensors differ\)") as caught:
+        load_foreign(model, path)
+    assert str(caught.value).splitlines()[1:] == [
+        "  missing     stem_norm.weight (16,)",
+        "  unexpected  surplus.weight (5,)",
+        "  shape       head.weight is (9, 64) in the file, (4, 64) in the model",
+    ]
+    assert all(torch.equal(each, before[key]) for key, each in model.state_dict().items())
+
+
+def test_a_long_list_is_cut(path: Path):
+    torch.save(small().state_dict(), path)
+    with pytest.raises(ValueError, match=r"\((\d+) tensors differ\)") as caught:
+        load_foreign(Linear().build(4, SHAPE), path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 12
+    total = int(re.search(r"\((\d+) tensors", lines[0])[1])
+    assert lines[-1] == f"  … and {total - 10} more"
