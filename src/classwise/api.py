@@ -25,7 +25,7 @@ from classwise.runs import RunDirectory
 from classwise.runs.atomic import write_json
 from classwise.runs.environment import environment
 from classwise.threat import ThreatModel, linf
-from classwise.trained import find_model
+from classwise.trained import find_model, run_facts
 from classwise.training import Hardware, Runtime, TrainConfig
 from classwise.training.loop import Trainer
 
@@ -38,6 +38,7 @@ def train(
     *,
     data: Dataset | None = None,
     network: nn.Module | None = None,
+    plugins: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> Run:
     """Train; call again to resume; a finished run is returned as it is.
@@ -47,6 +48,7 @@ def train(
         out: Run directory.
         data: A live data set; default: what ``config.data`` loads.
         network: A live network; default: what ``config.model`` builds, with the weights of ``config.start`` if any.
+        plugins: Plug-in files that were loaded, to be kept with the run for the record.
         progress: Where progress is shown; default: the terminal.
 
     Raises:
@@ -68,6 +70,8 @@ def train(
         roles = config.split.apply(data.train)
         if runtime.is_main:
             write_json(directory.path / "environment.json", environment())
+            for plugin in plugins:
+                directory.keep_plugin(plugin)
             _write_roles(directory, roles)
         with runtime.seeded(config.seed):
             model = _network(config, roles, network)
@@ -75,6 +79,7 @@ def train(
                 "model": to_plain(config.model),
                 "data": to_plain(config.data),
                 "class_names": list(data.class_names),
+                "group_names": list(roles.train.group_names),
                 "shape": list(roles.train.shape),
             }
             Trainer(config, directory, roles, model, runtime, facts).fit(progress or default_progress())
@@ -110,31 +115,13 @@ def finetune(
         ValueError: As for :func:`train`; or the model cannot be read.
     """
     config = recipe if isinstance(recipe, TrainConfig) else recipe_named(recipe)
-    live: nn.Module | None = None
     if isinstance(model, nn.Module):
-        live = model
-        config = replace(config, start="given")
-    else:
-        path = model.path if isinstance(model, Run) else Path(model)
-        sample = None if RunDirectory(path).exists or path.is_dir() else (data or config.data.load()).train
-        found = find_model(path, network, *((sample.num_classes, sample.shape) if sample is not None else ()))
-        config = replace(config, start=str(path), model=found.builder)
-        if found.config is not None:
-            problem = (
-                "data",
-                "split",
-                "threat",
-                "augmentation",
-                "batch_size",
-                "hardware",
-                "validation_attack",
-            )
-            config = replace(config, **{field: getattr(found.config, field) for field in problem})
-        if isinstance(found.builder, GivenModel):
-            raise ValueError(
-                f"the network of {str(path)!r} was handed over in Python: load its weights and pass the network"
-            )
-    return train(replace(config, **changes), out, data=data, network=live, progress=progress)
+        config = replace(config, start="given", **changes)
+        return train(config, out, data=data, network=model, progress=progress)
+    if network is not None:
+        config = replace(config, model=network)
+    config = repair_config(model.path if isinstance(model, Run) else model, config)
+    return train(replace(config, **changes), out, data=data, progress=progress)
 
 
 def audit(
@@ -211,6 +198,26 @@ def compare(before: AuditResult | Path | str, after: AuditResult | Path | str) -
         ValueError: They were not made on the same samples in the same way.
     """
     return compare_audits(_audit_of(before), _audit_of(after))
+
+
+def repair_config(start: Path | str, method: TrainConfig, keep: Sequence[str] = ()) -> TrainConfig:
+    """The configuration of a repair: the problem of the run that the start belongs to, the method of a recipe.
+
+    Args:
+        start: A run directory, a checkpoint folder or a file of weights.
+        method: What the recipe says.
+        keep: Axes that were chosen by hand and stay as the method has them.
+
+    Raises:
+        ValueError: The start does not exist, or its network was a live object.
+    """
+    if not Path(start).exists():
+        raise ValueError(
+            f"{str(start)!r} does not exist: give a run directory, a checkpoint folder or a file of weights"
+        )
+    facts = run_facts(Path(start))
+    config = replace(method, start=str(start))
+    return replace(config, **{name: value for name, value in facts.items() if name not in keep})
 
 
 def _audit_of(given: AuditResult | Path | str) -> AuditResult:

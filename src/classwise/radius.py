@@ -21,6 +21,7 @@ class Radius(float):
     text: str
 
     def __new__(cls, value: float | str) -> Radius:
+        """See the class."""
         if isinstance(value, Radius):
             return value
         text = str(value).strip()

@@ -14,7 +14,7 @@ from classwise.data import Dataset
 from classwise.evaluation import AuditResult
 from classwise.evaluation.audit import plan_audit, stored_audit
 from classwise.progress import Progress, default_progress
-from classwise.runs import RunDirectory
+from classwise.runs import RunDirectory, checkpoints
 from classwise.threat import ThreatModel
 from classwise.trained import network_from, selected
 from classwise.training import Runtime, TrainConfig
@@ -47,6 +47,16 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """One entry per epoch: class-wise validation accuracy, class knobs, losses, learning rate, time."""
         return self.directory.events.read("epoch")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes (or groups) that its figures are about."""
+        return tuple(checkpoints.read_meta(self.checkpoint()[0])["group_names"])
+
+    def score(self) -> float:
+        """Validation score of the selected checkpoint, by the run's selection rule."""
+        folder, averaged = self.checkpoint()
+        return float(checkpoints.read_meta(folder)["scores"]["averaged" if averaged else "best"])
 
     @property
     def dataset(self) -> Dataset:
@@ -96,6 +106,8 @@ class Run:
         checkpoint: str = "selected",
         per_class: int = 0,
         seed: int = 0,
+        batch_size: int = 256,
+        device: str = "",
         progress: Progress | None = None,
     ) -> AuditResult:
         """Audit a checkpoint on test images; kept in the run directory, and read from there when asked again.
@@ -107,9 +119,12 @@ class Run:
             checkpoint: See :meth:`checkpoint`.
             per_class: Number of test images of each class; 0: all.
             seed: Seed of random starts.
+            batch_size: Images of a micro-batch.
+            device: Where to run; default: as in training.
             progress: Where progress is shown; default: the terminal.
         """
-        runtime = Runtime(self.config.hardware)
+        hardware = self.config.hardware
+        runtime = Runtime(configuration.replace(hardware, device=device) if device else hardware)
         folder, averaged = self.checkpoint(checkpoint)
         described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, after {folder.name} epochs)"
         if like is not None:
@@ -122,7 +137,7 @@ class Run:
         else:
             data = self.dataset.test.first_per_class(per_class) if per_class else self.dataset.test
             threats = threat if isinstance(threat, list) else [threat or self.config.threat]
-            plan = plan_audit(data, model=described, threats=threats, attacks=attacks, seed=seed)
+            plan = plan_audit(data, model=described, threats=threats, attacks=attacks, seed=seed, batch_size=batch_size)
         model = runtime.place(self.model(checkpoint)).eval()
         return stored_audit(self.path / "audits", model, data, plan, runtime.device, progress or default_progress())
 

@@ -47,9 +47,13 @@ def run(arguments: list[str]) -> int:
         print(__version__)
         return OK
     try:
-        if verb not in VERBS:
+        if verb.startswith("-"):
             _overview(arguments)
             return OK
+        if verb not in VERBS:
+            from classwise.registry import did_you_mean
+
+            raise ValueError(f"there is no such command{did_you_mean(verb, list(VERBS))}")
         command = importlib.import_module(f"classwise.cli.{verb}")
         return int(command.main(rest) or OK)
     except SystemExit as leaving:  # the parser leaves like this after --help and after a wrong flag

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from classwise import api
-from classwise.cli.flags import Nested, base_config, chosen_parts, describe_config, parse
+from classwise.cli.flags import Choice, Nested, Parts, base_config, chosen_parts, describe_config, parse
 from classwise.cli.show import run_summary
 
 
@@ -25,14 +25,11 @@ class Flags:
     config: Nested
     out: Path
     """Run directory of the repair."""
+    parts: Choice
     recipe: str = "faal-at"
     """Recipe or YAML file that says how to repair."""
     dry_run: bool = False
     """Print the resolved configuration and an estimate of steps and time, and stop."""
-    use: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Put a component on an axis, such as policy=kl-dro; may be repeated."""
-    plugin: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Python file that registers components of your own; may be repeated. Its code is run."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,8 @@ def main(arguments: list[str]) -> int:
     default = Flags(
         model=Path(arguments[0]) if given else tyro.MISSING,
         config=config,
+        parts=Parts(),
         out=Path("runs") / f"{Path(arguments[0]).stem if given else 'model'}-{config.recipe or 'repair'}",
-        use=(),
-        plugin=(),
     )
     flags = parse(Flags, "finetune", arguments, default)
     if flags.dry_run:
@@ -62,7 +58,7 @@ def main(arguments: list[str]) -> int:
         print(describe_config(flags.config))
         print(estimate(flags.config))
         return 0
-    run = api.train(flags.config, flags.out, plugins=flags.plugin)
+    run = api.train(flags.config, flags.out, plugins=parts.plugin)
     print(run_summary(run))
     print(f"      classwise compare {flags.model} {run.path}")
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -43,7 +43,8 @@ def parse(kind: type[T], verb: str, arguments: list[str], default: T | None = No
     """
     options: dict[str, Any] = {} if default is None else {"default": default}
     with _constructors:
-        return tyro.cli(kind, prog=f"classwise {verb}", args=arguments, **options)
+        made: T = tyro.cli(kind, prog=f"classwise {verb}", args=arguments, **options)
+    return made
 
 
 @dataclass(frozen=True)
@@ -92,14 +93,8 @@ def _built(current: configuration.Component, plain: dict[str, Any], choice: str)
 
 Nested = Annotated[TrainConfig, tyro.conf.arg(name="")]
 """A configuration whose fields are flags of their own, without a prefix."""
-
-
-@dataclass(frozen=True)
-class Out:
-    """Where a run goes."""
-
-    out: Path = field(default=tyro.MISSING)
-    """Run directory; call again to resume."""
+Choice = Annotated[Parts, tyro.conf.arg(name="")]
+"""The parts, as flags without a prefix."""
 
 
 def describe_config(config: TrainConfig) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from classwise import api
-from classwise.cli.flags import Nested, base_config, chosen_parts, describe_config, parse
+from classwise.cli.flags import Choice, Nested, Parts, base_config, chosen_parts, describe_config, parse
 from classwise.cli.show import run_summary
 
 
@@ -21,12 +21,9 @@ class Flags:
     config: Nested
     out: Path
     """Run directory."""
+    parts: Choice
     dry_run: bool = False
     """Print the resolved configuration and an estimate of steps and time, and stop."""
-    use: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Put a component on an axis, such as policy=kl-dro or policy=calibrated-radius+kl-dro; may be repeated."""
-    plugin: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
-    """Python file that registers components of your own; may be repeated. Its code is run."""
 
 
 def main(arguments: list[str]) -> int:
@@ -38,9 +35,8 @@ def main(arguments: list[str]) -> int:
     default = Flags(
         recipe_or_file=name if named else tyro.MISSING,
         config=config,
+        parts=Parts(),
         out=Path("runs") / (config.recipe or "run"),
-        use=(),
-        plugin=(),
     )
     flags = parse(Flags, "train", arguments, default)
     if flags.dry_run:
@@ -49,6 +45,6 @@ def main(arguments: list[str]) -> int:
         print(describe_config(flags.config))
         print(estimate(flags.config))
         return 0
-    run = api.train(flags.config, flags.out, plugins=flags.plugin)
+    run = api.train(flags.config, flags.out, plugins=parts.plugin)
     print(run_summary(run))
     return 0

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from classwise.configuration import differences, from_yaml, to_yaml
-from classwise.runs.atomic import write_json, write_text
+from classwise.runs.atomic import write_bytes, write_json, write_text
 from classwise.runs.checkpoints import Shelf
 from classwise.runs.events import EventLog
 
@@ -74,11 +74,11 @@ class RunDirectory:
             )
         write_text(self.path / CONFIG, to_yaml(config))
 
-    def keep_plugin(self, path: Path, digest: str) -> None:
-        """Copy a plug-in file into the run, for the record."""
-        folder = self.path / "plugins"
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / f"{path.stem}-{digest[:12]}.py")
+    def keep_plugin(self, path: Path) -> None:
+        """Copy a plug-in file into the run, for the record, its hash in the name."""
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        write_bytes(self.path / "plugins" / f"{path.stem}-{digest}.py", content)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

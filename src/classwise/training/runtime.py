@@ -72,13 +72,15 @@ class Runtime:
             wrapped = nn.parallel.DistributedDataParallel(
                 model, device_ids=[self.device] if self.device.type == "cuda" else None
             )
-        return torch.compile(wrapped) if self.hardware.compile else wrapped  # type: ignore[return-value]
+        if self.hardware.compile:
+            wrapped.compile()
+        return wrapped
 
     def autocast(self) -> AbstractContextManager[None]:
         """Context of forwards in training."""
         if self.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)  # type: ignore[return-value]
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over processes, in place where there are several."""

@@ -1,0 +1,70 @@
+"""What a run will cost, from a few timed steps."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from classwise.data import Batch, Roles
+from classwise.policies.base import all_knobs
+from classwise.training.config import TrainConfig
+from classwise.training.meter import Meter
+from classwise.training.observe import measured
+from classwise.training.runtime import Runtime
+from classwise.training.step import Network, Stepper
+
+TIMED_STEPS = 2
+
+
+def estimate(config: TrainConfig) -> str:
+    """Steps and time of a run, in a sentence: reads the training images and times a few steps on this machine."""
+    runtime = Runtime(config.hardware)
+    roles = config.split.apply(config.data.load().train)
+    steps = -(-len(roles.train) // config.batch_size)
+    seconds = _seconds_per_step(config, runtime, roles)
+    # Each epoch also attacks the validation images once, and once more for averaged weights.
+    per_image = seconds / config.batch_size / (config.adversary.forwards() + 1)
+    validation = len(roles.validation) * per_image * (config.validation_attack.forwards() + 2)
+    total = config.epochs * (steps * seconds + validation)
+    return (
+        f"{len(roles.train)} training and {len(roles.validation)} validation images; {config.epochs} epochs of {steps} "
+        f"steps, {config.epochs * steps} in all; about {1000 * seconds:.0f} ms a step on {runtime.device} "
+        f"({runtime.precision}), {_spoken(total)} in all, validation included."
+    )
+
+
+def _seconds_per_step(config: TrainConfig, runtime: Runtime, roles: Roles) -> float:
+    """Time of one step on random images, after one step to warm up."""
+    data = roles.train
+    with runtime.seeded(config.seed):
+        network = config.model.build(data.num_classes, data.shape)
+    inner = runtime.place(network).train()
+    optimizer = config.optimizer.build(inner.parameters())
+    generator = runtime.generator(0)
+    stepper = Stepper(config, runtime, Network(inner, inner), optimizer, data, generator, generator)
+    rows = torch.arange(min(config.batch_size, len(data)))
+    x, y = data.batch(rows, runtime.device)
+    batch = Batch(x, y, data.groups[rows].to(runtime.device), rows.to(runtime.device), len(rows), slice(None))
+    state = config.policy.init(data.num_groups)
+    knobs = all_knobs(config.policy, state, data.num_groups, runtime.device)
+    meter = Meter(measured(config.policy.observes(), "train"), runtime)
+    began = 0.0
+    for i in range(1 + TIMED_STEPS):
+        if i == 1:
+            _wait(runtime)
+            began = time.perf_counter()
+        state = stepper(batch, knobs, state, 0, meter)
+    _wait(runtime)
+    return (time.perf_counter() - began) / TIMED_STEPS
+
+
+def _wait(runtime: Runtime) -> None:
+    if runtime.device.type == "cuda":
+        torch.cuda.synchronize(runtime.device)
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
