@@ -3,7 +3,16 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+import torch
+
+# Toy networks are faster on one thread, and several test processes do not fight for cores.
+torch.set_num_threads(1)
+
+# The first use of a lazily imported library can take longer than Hypothesis's deadline.
+hypothesis.settings.register_profile("classwise", deadline=None)
+hypothesis.settings.load_profile("classwise")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -293,17 +293,10 @@ def _examples(evaluator: Evaluator, model: Classifier, data: ClassData, outcomes
 
 
 def _summary(table: ClassTable) -> dict[str, Any]:
-    aggregates: dict[str, Callable[[], Estimate]] = {
-        "mean": lambda: table.mean,
-        "class_mean": lambda: table.class_mean,
-        "worst": lambda: table.worst,
-        "best": lambda: table.best,
-        "gap": lambda: table.gap,
-        "clean": lambda: table.overall("clean"),
-        "boundary": lambda: table.overall("boundary"),
-    }
+    robust = ("mean", "class_mean", "worst", "worst_fifth", "best", "gap", "standard_deviation")
     return {
         "classes": table.to_dict(),
         "weakest": table.weakest,
-        **{name: make().to_dict() for name, make in aggregates.items()},
+        **{name: getattr(table, name).to_dict() for name in robust},
+        **{name: table.overall(name).to_dict() for name in ("clean", "boundary")},
     }

@@ -75,6 +75,16 @@ class ClassTable:
         return aggregates.mean_over_classes(self._counts("robust"), self.n, self.confidence)
 
     @property
+    def worst_fifth(self) -> Estimate:
+        """Mean robust accuracy of the weakest fifth of the classes (rounded up)."""
+        return aggregates.worst_share(self._counts("robust"), self.n, 0.2, self.confidence)
+
+    @property
+    def standard_deviation(self) -> Estimate:
+        """Standard deviation of robust accuracy over the classes (ddof 0)."""
+        return aggregates.standard_deviation(self._counts("robust"), self.n, self.confidence)
+
+    @property
     def weakest(self) -> str:
         """Name of the class with the lowest robust accuracy; the first of them if several share it."""
         if not self.n.any():

@@ -1,0 +1,164 @@
+"""Audits and comparisons as text: for a terminal, as Markdown, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from classwise.report.phrasing import conditions, level, limits, p_value, percent, points, summary
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from classwise.evaluation.audit import AuditResult
+    from classwise.evaluation.compare import Comparison
+
+Row = Mapping[str, Any]
+Block = str | Sequence[Row]
+"""A line of text, or the rows of a table."""
+
+MARKS = {"weakest": "bold", "higher": "green", "lower": "red"}
+"""Marks in the last column of a table, and how rich shows their rows."""
+
+
+def audit_text(result: AuditResult) -> str:
+    """An audit for people to read: for each threat model a class table with intervals, and what follows from it.
+
+    Returns:
+        Text without a final newline, coloured where standard output is a terminal; a Markdown table without rich.
+    """
+    blocks: list[Block] = [f"{result.plan.model}: {conditions(result.plan)}"]
+    for radius, threat in enumerate(result.plan.threats):
+        table = result.table(radius)
+        blocks += [f"\n{threat}"] if len(result.plan.threats) > 1 else []
+        blocks += [
+            [
+                {
+                    "class": row["name"],
+                    "n": row["n"],
+                    "clean %": percent(row["clean"]),
+                    "robust %": percent(row["robust"]),
+                    f"{level(table.confidence)} interval": limits(row["robust_low"], row["robust_high"]),
+                    "boundary error %": percent(row["boundary"]),
+                    "": "weakest" if row["name"] == table.weakest else "",
+                }
+                for row in table.rows()
+            ],
+            f"Clean, mean over samples:   {summary(table.overall('clean'))}",
+            f"Robust, mean over samples:  {summary(table.mean)}",
+            f"Robust, worst class:        {summary(table.worst)}: {table.weakest}",
+            f"Robust, best minus worst:   {summary(table.gap)}",
+        ]
+    return _text(blocks)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """A comparison for people to read: the paired table of robust accuracy, then the findings as sentences.
+
+    Returns:
+        Text as for :func:`audit_text`.
+    """
+    table = comparison.robust
+    marks = dict.fromkeys(table.improved, "higher") | dict.fromkeys(table.worsened, "lower")
+    rows = [
+        {
+            "class": row["name"],
+            "n": row["n"],
+            "robust %": f"{percent(row['before'])} → {percent(row['after'])}",
+            "difference": points(row["difference"]),
+            f"{level(table.confidence)} interval": f"[{points(row['low'])}, {points(row['high'])}]",
+            "p (Holm)": p_value(row["p_holm"]),
+            "": marks.get(row["name"], ""),
+        }
+        for row in table.rows()
+    ]
+    return _text(
+        [
+            f"{comparison.before.plan.model} → {comparison.after.plan.model}: "
+            f"{conditions(comparison.before.plan, comparison.before.plan.threats[0])}",
+            rows,
+            *comparison.findings(),
+        ]
+    )
+
+
+def audit_rows(result: AuditResult, radius: int = 0) -> list[dict[str, Any]]:
+    """The class table as plain rows, for files.
+
+    Args:
+        result: An audit.
+        radius: Which of its threat models, by position.
+
+    Returns:
+        One dictionary per class: class, n, clean, robust, robust_low, robust_high, boundary; fractions in [0, 1], nan
+        for a class without samples.
+    """
+    fields = ("n", "clean", "robust", "robust_low", "robust_high", "boundary")
+    return [{"class": row["name"], **{field: row[field] for field in fields}} for row in result.table(radius).rows()]
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table; floats are fractions and are printed in per cent, everything else as it is."""
+    head, *body = _cells(rows)
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *body])
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Comma-separated values with a header line; floats in full, nan as an empty cell."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: "" if _is_nan(value) else value for key, value in row.items()} for row in rows)
+    return buffer.getvalue()
+
+
+def _cells(rows: Sequence[Row]) -> list[list[str]]:
+    shown = [[percent(value) if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
+    return [[" ".join(cell.replace("|", "\\|").split()) for cell in line] for line in [list(rows[0]), *shown]]
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _text(blocks: Sequence[Block]) -> str:
+    try:
+        from rich.console import Console
+    except ImportError:
+        return "\n".join(block if isinstance(block, str) else f"\n{markdown(block)}\n" for block in blocks)
+    terminal = sys.stdout.isatty()
+    width = max(shutil.get_terminal_size().columns, 80)
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer,
+        force_terminal=terminal,
+        width=width,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+    for block in blocks:
+        # Without a terminal a line stays whole, so that it can be searched for.
+        console.print(block if isinstance(block, str) else _rich_table(block), soft_wrap=not terminal)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines())
+
+
+def _rich_table(rows: Sequence[Row]) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(rows[0]):
+        table.add_column(name, justify="left" if i == 0 or not name else "right", overflow="fold")
+    for row in rows:
+        mark = row[""]
+        cells = [str(value) for value in row.values()]
+        table.add_row(*cells[:-1], f"← {mark}" if mark else "", style=MARKS.get(mark))
+    return table
