@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
+from typing import TextIO
 
 OK, USER_MISTAKE, CHECK_FAILED, INTERRUPTED = 0, 2, 3, 130
 
@@ -55,7 +57,9 @@ def run(arguments: list[str]) -> int:
 
             raise ValueError(f"there is no such command{did_you_mean(verb, list(VERBS))}")
         command = importlib.import_module(f"classwise.cli.{verb}")
-        return int(command.main(rest) or OK)
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            return int(command.main(rest) or OK)
     except SystemExit as leaving:  # the parser leaves like this after --help and after a wrong flag
         return leaving.code if isinstance(leaving.code, int) else USER_MISTAKE
     except (ValueError, FloatingPointError) as error:
@@ -66,6 +70,18 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"\nclasswise {verb}: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
+
+
+def _note(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning as a sentence, without the place in the code."""
+    print(f"Note: {message}", file=sys.stderr)
 
 
 def _overview(arguments: list[str]) -> None:

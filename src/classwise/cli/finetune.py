@@ -9,7 +9,8 @@ import tyro
 
 from classwise import api
 from classwise.cli.flags import Choice, Nested, Parts, base_config, chosen_parts, describe_config, parse
-from classwise.cli.show import run_summary
+from classwise.cli.show import run_summary, start_summary
+from classwise.runs import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def main(arguments: list[str]) -> int:
         print(estimate(flags.config))
         return 0
     run = api.train(flags.config, flags.out, plugins=parts.plugin)
+    print(start_summary(run))
     print(run_summary(run))
-    print(f"      classwise compare {flags.model} {run.path}")
+    if RunDirectory(flags.model).exists:
+        print(f"      classwise compare {flags.model} {run.path}")
     return 0

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from classwise.metrics import ClassTable
 from classwise.run import Run
+
+
+def start_summary(run: Run) -> str:
+    """How the start model of a repair did on validation images."""
+    (entry,) = run.directory.events.read("start")
+    return f"Start model, {_validation(entry['validation']['raw'], run.class_names)}"
 
 
 def run_summary(run: Run) -> str:
     """Which epoch was selected, how it did on validation images, and what to do next."""
     folder, averaged = run.checkpoint()
     entry = run.history[int(folder.name) - 1]
-    table = entry["validation"]["averaged" if averaged else "raw"]
-    robust, clean = table["robust"], table["clean"]
-    worst = min(range(len(robust)), key=robust.__getitem__)
+    which = "averaged" if averaged else "raw"
     return (
-        f"Selected: {'averaged' if averaged else 'raw'} weights after epoch {folder.name} of {len(run.history)}. "
-        f"On {int(sum(table['n']))} validation images: clean {100 * sum(clean) / len(clean):.1f} %, "
-        f"robust {100 * sum(robust) / len(robust):.1f} %, weakest class {run.class_names[worst]} {100 * robust[worst]:.1f} %.\n"
-        f"Next: classwise audit {run.path}"
+        f"Selected: {which} weights after epoch {folder.name} of {len(run.history)}, "
+        f"{_validation(entry['validation'][which], run.class_names)}\nNext: classwise audit {run.path}"
     )
 
 
-def short_table(table: ClassTable) -> str:
-    """One line: clean, robust and weakest class with their intervals."""
-    return f"clean {table.overall('clean')}, robust {table.mean}, weakest class {table.weakest} {table.worst}"
+def _validation(table: dict[str, list[float]], names: tuple[str, ...]) -> str:
+    robust, clean = table["robust"], table["clean"]
+    worst = min(range(len(robust)), key=robust.__getitem__)
+    return (
+        f"on {int(sum(table['n']))} validation images: clean {100 * sum(clean) / len(clean):.1f} %, "
+        f"robust {100 * sum(robust) / len(robust):.1f} %, weakest class {names[worst]} {100 * robust[worst]:.1f} %."
+    )

@@ -26,9 +26,13 @@ class Split:
     """Images of each class at the least."""
     seed: int = 0
     """Seed of the choice."""
+    train_per_class: int = 0
+    """Training images of each class that are kept, chosen at random; 0: all that are not held out."""
 
     def check(self) -> None:
         """Refuse shares outside [0, 1)."""
+        if self.train_per_class < 0:
+            raise ValueError(f"train_per_class {self.train_per_class} must not be negative: 0 keeps all")
         if not 0 <= self.fraction < 1 or self.at_least < 0:
             raise ValueError(
                 f"fraction {self.fraction} must lie in [0, 1) and at_least {self.at_least} must not be negative"
@@ -51,7 +55,7 @@ class Split:
                 )
             shuffled = rows[torch.randperm(len(rows), generator=generator)]
             validation.append(shuffled[:held_out])
-            train.append(shuffled[held_out:])
+            train.append(shuffled[held_out:][: self.train_per_class or None])
         return Roles(
             train=data.subset(torch.cat(train).sort().values),
             validation=data.subset(torch.cat(validation).sort().values),

@@ -167,7 +167,10 @@ class Shelf:
             if number not in kept:
                 shutil.rmtree(self.path(number), ignore_errors=True)
         for leftover in self.folder.glob(".*.tmp"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink()
 
 
 def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:

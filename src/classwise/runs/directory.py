@@ -66,7 +66,8 @@ class RunDirectory:
                     "give another output folder, or repeat the configuration it was begun with"
                 )
             return
-        foreign = [each.name for each in self.path.glob("*") if each.name != "run.lock"] if self.path.exists() else []
+        ours = ("run.lock", f".{CONFIG}.")  # the lock, and what a run leaves that died while it wrote its configuration
+        foreign = [each.name for each in self.path.glob("*") if not each.name.startswith(ours)]
         if foreign:
             raise ValueError(
                 f"{str(self.path)!r} is not empty and holds no run ({', '.join(sorted(foreign)[:3])}): "
