@@ -17,6 +17,7 @@ from classwise.configuration import replace, to_plain
 from classwise.data import ClassData, Dataset, GivenData, Roles
 from classwise.evaluation import AuditResult, Comparison, compare_audits
 from classwise.evaluation.audit import plan_audit, run_audit
+from classwise.evaluation.sanity import check_model
 from classwise.models import GivenModel, ModelBuilder
 from classwise.progress import Progress, default_progress
 from classwise.recipes import recipe as recipe_named
@@ -52,7 +53,8 @@ def train(
         progress: Where progress is shown; default: the terminal.
 
     Raises:
-        ValueError: The directory holds another run or is in use, parts do not fit, or the disk is full.
+        ValueError: The directory holds another run or is in use, parts do not fit, or the disk is full. Before training
+            has begun nothing is written, so that the mended call may use the same directory.
     """
     if data is not None:
         config = replace(config, data=data.source or GivenData(title=data.name, sha256=data.train.checksum()))
@@ -62,19 +64,15 @@ def train(
     runtime = Runtime(config.hardware)
     with directory.lock() if runtime.is_main else nullcontext():
         if runtime.is_main:
-            directory.begin(config)
+            directory.admit(config)
         runtime.barrier()
         if directory.status["state"] == "finished":
             return Run(out, data, network)
         data = data or config.data.load()
         roles = config.split.apply(data.train)
-        if runtime.is_main:
-            write_json(directory.path / "environment.json", environment())
-            for plugin in plugins:
-                directory.keep_plugin(plugin)
-            _write_roles(directory, roles)
         with runtime.seeded(config.seed):
             model = _network(config, roles, network)
+            check_model(model, roles.validation, _device_of(model))
             facts = {
                 "model": to_plain(config.model),
                 "data": to_plain(config.data),
@@ -82,7 +80,14 @@ def train(
                 "group_names": list(roles.train.group_names),
                 "shape": list(roles.train.shape),
             }
-            Trainer(config, directory, roles, model, runtime, facts).fit(progress or default_progress())
+            trainer = Trainer(config, directory, roles, model, runtime, facts)
+            if runtime.is_main:
+                directory.begin(config)
+                write_json(directory.path / "environment.json", environment() | {"device": str(runtime.device), "precision": runtime.precision})
+                for plugin in plugins:
+                    directory.keep_plugin(plugin)
+                _write_roles(directory, roles)
+            trainer.fit(progress or default_progress())
     return Run(out, data, network)
 
 

@@ -139,7 +139,11 @@ def from_yaml(kind: type[T], path: str | Path) -> T:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"configuration file {str(path)!r} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+    except OSError as error:
+        raise ValueError(
+            f"configuration file {str(path)!r} cannot be read: {(error.strerror or '').lower()}"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(
             f"configuration file {str(path)!r} is not valid YAML: {' '.join(str(error).split())}"
         ) from error

@@ -118,10 +118,10 @@ def load_plugin(path: str | Path) -> str:
         ValueError: There is no such file, or running it failed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"plug-in {str(path)!r} is not a file: give the path of a .py file")
+    if not path.is_file() or path.suffix != ".py":
+        raise ValueError(f"plug-in {str(path)!r} is not a Python file: give the path of a .py file")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    module_name = f"classwise_plugin_{path.stem}_{digest[:12]}"
+    module_name = f"classwise_plugin_{digest[:12]}"  # the copy that a run keeps has another name and is the same
     if module_name in sys.modules:
         return digest
     spec = importlib.util.spec_from_file_location(module_name, path)

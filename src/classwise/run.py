@@ -35,7 +35,7 @@ class Run:
     def __init__(self, path: Path | str, dataset: Dataset | None = None, network: nn.Module | None = None) -> None:
         self.directory = RunDirectory(path)
         self.directory.require()
-        self.config = configuration.from_yaml(TrainConfig, self.directory.path / "config.yaml")
+        self.config = self.directory.read_config(TrainConfig)
         self._dataset, self._network = dataset, network
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from classwise.configuration import from_plain, from_yaml
+from classwise.configuration import from_plain
 from classwise.models import GivenModel, ModelBuilder, load_foreign
 from classwise.runs import RunDirectory, checkpoints
 from classwise.training.config import TrainConfig
@@ -57,7 +57,8 @@ def find_model(
     if path.is_file():
         if builder is None:
             raise ValueError(
-                f"{path.name!r} holds weights but does not say of which network: name it, for example with --model.name resnet20"
+                f"{str(path)!r} holds weights but does not say of which network: name it, for an audit --network resnet20, "
+                "for a repair --use model=resnet20 (in Python network=…)"
             )
         network = builder.build(classes, shape)
         load_foreign(network, path)
@@ -68,7 +69,7 @@ def find_model(
     else:
         folder, averaged = path, False
         directory = RunDirectory(path.parent.parent)
-    config = from_yaml(TrainConfig, directory.path / "config.yaml") if directory.exists else None
+    config = directory.read_config(TrainConfig) if directory.exists else None
     network, builder = network_from(folder, averaged)
     which = "averaged weights, " if averaged else ""
     return Trained(network, f"{directory.path.name} ({which}after {folder.name} epochs)", builder, config)
@@ -86,7 +87,7 @@ def run_facts(path: Path) -> dict[str, Any]:
     owner = next((each for each in (path, path.parent.parent) if RunDirectory(each).exists), None)
     if owner is None or path.is_file():
         return {}
-    config = from_yaml(TrainConfig, owner / "config.yaml")
+    config = RunDirectory(owner).read_config(TrainConfig)
     if isinstance(config.model, GivenModel):
         raise ValueError(
             f"the network of {str(path)!r} was handed over in Python: load its weights there and pass the network itself"
@@ -119,10 +120,19 @@ def network_from(folder: Path, averaged: bool, given: nn.Module | None = None) -
         folder: The checkpoint.
         averaged: Whether its averaged weights are meant.
         given: A network to load into, where the run was started from a live one.
+
+    Raises:
+        ValueError: The checkpoint is damaged, or its weights are not those of the network.
     """
     found = checkpoints.load(folder)
     meta: dict[str, Any] = dict(found.meta)
     builder: ModelBuilder = from_plain(ModelBuilder, meta["model"], where=f"{folder}/meta.json: model")
     network = given if given is not None else builder.build(len(meta["class_names"]), tuple(meta["shape"]))
-    network.load_state_dict(dict(found.averaged if averaged else found.model))
+    try:
+        network.load_state_dict(dict(found.averaged if averaged else found.model))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"the weights in {str(folder)!r} do not fit the network ({reason}): use the code they were trained with"
+        ) from error
     return network.eval(), builder

@@ -73,7 +73,7 @@ class Attack(Component):
             Perturbed images, detached, shape and type of ``x``.
         """
         if radius is None:
-            radius = torch.full((len(x),), float(threat.radius), device=x.device)
+            radius = torch.full((len(x),), float(threat.radius), dtype=x.dtype, device=x.device)
         radius = radius.to(x.dtype)
         if step_scale is None:
             step_scale = torch.ones_like(radius)

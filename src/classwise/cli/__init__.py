@@ -67,6 +67,18 @@ def run(arguments: list[str]) -> int:
             raise
         print(f"classwise {verb}: {error}", file=sys.stderr)
         return USER_MISTAKE
+    except BrokenPipeError:  # whoever reads the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:
+        if os.environ.get("CLASSWISE_TRACEBACK") or error.filename is None:
+            raise
+        reason = (error.strerror or type(error).__name__).lower()
+        print(
+            f"classwise {verb}: cannot use {str(error.filename)!r}: {reason}; check the path, its rights and the disk",
+            file=sys.stderr,
+        )
+        return USER_MISTAKE
     except KeyboardInterrupt:
         print(f"\nclasswise {verb}: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
         return INTERRUPTED

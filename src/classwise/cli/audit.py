@@ -13,6 +13,7 @@ from classwise.cli.flags import parse
 from classwise.configuration import from_plain, replace
 from classwise.data import load
 from classwise.evaluation import AuditResult
+from classwise.evaluation.audit import SEAL
 from classwise.models import ModelBuilder
 from classwise.radius import Radius
 from classwise.run import Run
@@ -66,6 +67,8 @@ def main(arguments: list[str]) -> int:
     flags = parse(Flags, "audit", arguments)
     for path in flags.plugin:
         registry.load_plugin(path)
+    if flags.out is not None and (flags.out / SEAL).is_file():
+        raise ValueError(f"{str(flags.out)!r} holds an audit already: give another folder with --out")
     attacks = [_with_step(attack, flags.step_size) for attack in attack_list(flags.attacks)]
     if RunDirectory(flags.model).exists and flags.data is None:
         result = _audit_run(Run(flags.model), flags, attacks)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from classwise import api
+from classwise import api, registry
 from classwise.cli.flags import parse
 from classwise.evaluation import AuditResult
 from classwise.run import Run
@@ -27,11 +27,15 @@ class Flags:
     """The other one."""
     report: Path | None = None
     """HTML file to write."""
+    plugin: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """Python file that registers components the runs were made with; may be repeated. Its code is run."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the command."""
     flags = parse(Flags, "compare", arguments)
+    for plugin in flags.plugin:
+        registry.load_plugin(plugin)
     before = _audit(flags.before, like=None)
     comparison = api.compare(before, _audit(flags.after, like=before))
     print(comparison)

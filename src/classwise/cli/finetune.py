@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from classwise import api
-from classwise.cli.flags import Choice, Nested, Parts, base_config, chosen_parts, describe_config, parse
+from classwise.cli.flags import (
+    Choice,
+    Parts,
+    RepairFields,
+    base_config,
+    chosen_parts,
+    describe_config,
+    first_word,
+    parse,
+)
 from classwise.cli.show import run_summary, start_summary
 from classwise.runs import RunDirectory
 
@@ -23,7 +33,7 @@ class Flags:
 
     model: tyro.conf.Positional[Path]
     """A run directory, a checkpoint folder, or a file of weights (then name the network: --use model=resnet20)."""
-    config: Nested
+    config: Annotated[RepairFields, tyro.conf.arg(name="")]
     out: Path
     """Run directory of the repair."""
     parts: Choice
@@ -40,26 +50,27 @@ class _Named:
 
 def main(arguments: list[str]) -> int:
     """Run the command."""
-    given = bool(arguments) and not arguments[0].startswith("-")
+    model = first_word("finetune", arguments, "MODEL")
     parts = chosen_parts(arguments)
     named, _ = tyro.cli(_Named, args=arguments, return_unknown_args=True, add_help=False)
     config = base_config(named.recipe, parts)
-    if given:
-        config = api.repair_config(arguments[0], config, keep=tuple(choice.partition("=")[0] for choice in parts.use))
+    if model:
+        config = api.repair_config(model, config, keep=tuple(choice.partition("=")[0] for choice in parts.use))
     default = Flags(
-        model=Path(arguments[0]) if given else tyro.MISSING,
-        config=config,
+        model=Path(model) if model else tyro.MISSING,
+        config=RepairFields.of(config),
         parts=Parts(),
-        out=Path("runs") / f"{Path(arguments[0]).stem if given else 'model'}-{config.recipe or 'repair'}",
+        out=Path("runs") / f"{Path(model).stem if model else 'model'}-{config.recipe or 'repair'}",
     )
     flags = parse(Flags, "finetune", arguments, default)
+    config = flags.config.plain()
     if flags.dry_run:
         from classwise.training.estimate import estimate
 
-        print(describe_config(flags.config))
-        print(estimate(flags.config))
+        print(describe_config(config))
+        print(estimate(config))
         return 0
-    run = api.train(flags.config, flags.out, plugins=parts.plugin)
+    run = api.train(config, flags.out, plugins=parts.plugin)
     print(start_summary(run))
     print(run_summary(run))
     if RunDirectory(flags.model).exists:

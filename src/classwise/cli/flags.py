@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import tyro
 
@@ -12,6 +12,8 @@ from classwise import configuration, registry
 from classwise.configuration import from_plain, from_yaml, to_plain
 from classwise.radius import Radius
 from classwise.recipes import recipe
+from classwise.runs import RunDirectory
+from classwise.runs.directory import CONFIG
 from classwise.training import TrainConfig
 
 T = TypeVar("T")
@@ -71,7 +73,13 @@ def base_config(name: str, parts: Parts) -> TrainConfig:
     Raises:
         ValueError: The recipe, the file, an axis or a component is unknown.
     """
-    config = from_yaml(TrainConfig, name) if name.endswith((".yaml", ".yml")) else recipe(name)
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        config = recipe(name)
+    elif path.name == CONFIG and RunDirectory(path.parent).exists:
+        config = RunDirectory(path.parent).read_config(TrainConfig)
+    else:
+        config = from_yaml(TrainConfig, path)
     for choice in parts.use:
         axis, equals, component = choice.partition("=")
         if not equals:
@@ -91,10 +99,44 @@ def _built(current: configuration.Component, plain: dict[str, Any], choice: str)
     return from_plain(base, plain, where=f"--use {choice}")
 
 
-Nested = Annotated[TrainConfig, tyro.conf.arg(name="")]
-"""A configuration whose fields are flags of their own, without a prefix."""
+@dataclass(frozen=True, kw_only=True)
+class TrainFields(TrainConfig):
+    """A configuration whose fields are flags, except for the name of the recipe, which no flag may belie."""
+
+    recipe: tyro.conf.Suppress[str] = ""
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Self:
+        """The flags' default values."""
+        return cls(**vars(config))
+
+    def plain(self) -> TrainConfig:
+        """The configuration that the flags say."""
+        return TrainConfig(**vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairFields(TrainFields):
+    """The same without the start, which is an argument of its own."""
+
+    start: tyro.conf.Suppress[str] = ""
+
+
 Choice = Annotated[Parts, tyro.conf.arg(name="")]
 """The parts, as flags without a prefix."""
+
+
+def first_word(verb: str, arguments: list[str], what: str) -> str | None:
+    """The word that decides which flags there are; None where only help can follow.
+
+    Raises:
+        ValueError: A flag stands before it.
+    """
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0]
+    if not arguments or {"-h", "--help"} & set(arguments):
+        return None
+    raise ValueError(f"the flag {arguments[0]} stands before {what}: write `classwise {verb} {what} FLAGS`")
 
 
 def describe_config(config: TrainConfig) -> str:

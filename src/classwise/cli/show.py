@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from classwise.run import Run
 
 
 def start_summary(run: Run) -> str:
     """How the start model of a repair did on validation images."""
-    (entry,) = run.directory.events.read("start")
+    entry = _logged(run, "start")
     return f"Start model, {_validation(entry['validation']['raw'], run.class_names)}"
 
 
 def run_summary(run: Run) -> str:
     """Which epoch was selected, how it did on validation images, and what to do next."""
     folder, averaged = run.checkpoint()
-    entry = run.history[int(folder.name) - 1]
+    entry = _logged(run, "epoch", int(folder.name) - 1)
     which = "averaged" if averaged else "raw"
     return (
         f"Selected: {which} weights after epoch {folder.name} of {len(run.history)}, "
         f"{_validation(entry['validation'][which], run.class_names)}\nNext: classwise audit {run.path}"
     )
+
+
+def _logged(run: Run, event: str, epoch: int | None = None) -> dict[str, Any]:
+    """The last event of a kind, of one epoch where one is named."""
+    log = run.directory.events
+    found = [each for each in log.read(event) if epoch is None or each.get("epoch") == epoch]
+    if not found:
+        what = event if epoch is None else f"{event} {epoch}"
+        raise ValueError(
+            f"{str(log.path)!r} no longer tells of {what!r}: restore the file; the run's checkpoints can be audited without it"
+        )
+    return found[-1]
 
 
 def _validation(table: dict[str, list[float]], names: tuple[str, ...]) -> str:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from classwise import api
-from classwise.cli.flags import Choice, Nested, Parts, base_config, chosen_parts, describe_config, parse
+from classwise.cli.flags import (
+    Choice,
+    Parts,
+    TrainFields,
+    base_config,
+    chosen_parts,
+    describe_config,
+    first_word,
+    parse,
+)
 from classwise.cli.show import run_summary
 
 
@@ -18,7 +28,7 @@ class Flags:
 
     recipe_or_file: tyro.conf.Positional[str]
     """A recipe (`classwise recipes` lists them) or a YAML file, such as a run's config.yaml."""
-    config: Nested
+    config: Annotated[TrainFields, tyro.conf.arg(name="")]
     out: Path
     """Run directory."""
     parts: Choice
@@ -28,23 +38,23 @@ class Flags:
 
 def main(arguments: list[str]) -> int:
     """Run the command."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    name = arguments[0] if named else "digits-pgd-at"
+    name = first_word("train", arguments, "RECIPE")
     parts = chosen_parts(arguments)
-    config = base_config(name, parts)
+    config = base_config(name or "digits-pgd-at", parts)
     default = Flags(
-        recipe_or_file=name if named else tyro.MISSING,
-        config=config,
+        recipe_or_file=name or tyro.MISSING,
+        config=TrainFields.of(config),
         parts=Parts(),
         out=Path("runs") / (config.recipe or "run"),
     )
     flags = parse(Flags, "train", arguments, default)
+    config = flags.config.plain()
     if flags.dry_run:
         from classwise.training.estimate import estimate
 
-        print(describe_config(flags.config))
-        print(estimate(flags.config))
+        print(describe_config(config))
+        print(estimate(config))
         return 0
-    run = api.train(flags.config, flags.out, plugins=parts.plugin)
+    run = api.train(config, flags.out, plugins=parts.plugin)
     print(run_summary(run))
     return 0

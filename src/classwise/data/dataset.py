@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -99,7 +100,13 @@ class ClassData:
         return self.subset(torch.tensor([rows[int(each)] for each in index], dtype=torch.int64))
 
     def first_per_class(self, n: int) -> ClassData:
-        """The first ``n`` samples of every group, in their order (all of a group that has fewer)."""
+        """The first ``n`` samples of every group, in their order (all of a group that has fewer).
+
+        Raises:
+            ValueError: ``n`` is below 1.
+        """
+        if n < 1:
+            raise ValueError(f"{n} samples of each class were asked for: ask for at least 1")
         return self.subset(torch.cat([rows[:n] for rows in rows_by_group(self.groups, self.num_groups)]).sort().values)
 
     def checksum(self) -> str:
@@ -112,6 +119,9 @@ class ClassData:
 
     def _check(self) -> None:
         images, labels, classes = self.images, self.labels, len(self.class_names)
+        for what, given in (("images", images), ("labels", labels), ("groups", self.groups), ("index", self.index)):
+            if not isinstance(given, Tensor):
+                raise ValueError(f"{what} of {self.name!r} are a {type(given).__name__}: give a torch tensor")
         if images.dim() != 4 or images.dtype not in (torch.uint8, torch.float32):
             raise ValueError(
                 f"images of {self.name!r} have shape {tuple(images.shape)} and type {images.dtype}: "
@@ -133,7 +143,13 @@ class ClassData:
                 )
         if images.dtype == torch.float32 and len(images):
             low, high = float(images.min()), float(images.max())
-            if not (low >= 0 and high <= 1):  # also catches NaN
+            if math.isnan(low):  # one NaN is enough
+                count = int(images.flatten(1).isnan().any(1).sum())
+                raise ValueError(
+                    f"{count} images of {self.name!r} hold values that are not numbers (NaN): leave these images out, or "
+                    "mend the step that made them"
+                )
+            if low < 0 or high > 1:
                 raise ValueError(
                     f"images of {self.name!r} run from {low:g} to {high:g}: scale them to [0, 1] and leave "
                     "normalisation to the model (classwise.Normalized)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from classwise.configuration import config, from_plain, to_plain, to_yaml
 from classwise.data.dataset import ClassData, as_float
 from classwise.evaluation.collect import Evaluator
 from classwise.evaluation.outcomes import Outcomes
+from classwise.evaluation.sanity import check_mode
 from classwise.metrics import ClassTable, Estimate
 from classwise.progress import Progress
 from classwise.runs.atomic import write_bytes, write_json, write_text
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 EXAMPLES = 8
+SEAL = "summary.json"
+"""The file of an audit's folder that is written last."""
 
 
 @config
@@ -60,6 +64,11 @@ class AuditPlan:
     """Images of a micro-batch."""
     precision: str = "fp32"
     """Precision of every forward."""
+
+    def check(self) -> None:
+        """Refuse micro-batches without images."""
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size {self.batch_size} must be at least 1")
 
     @property
     def suite(self) -> str:
@@ -165,16 +174,22 @@ class AuditResult:
         return compare_audits(self, after)
 
     def save(self, folder: Path | str) -> AuditResult:
-        """Write ``audit.yaml``, ``outcomes.npz``, ``examples.npz`` and ``summary.json``; the last one seals the folder."""
+        """Write ``audit.yaml``, ``outcomes.npz``, ``examples.npz`` and ``summary.json``; the last one seals the folder.
+
+        Raises:
+            ValueError: The folder holds another audit, or cannot be written.
+        """
         import io
 
         folder = Path(folder)
+        if (folder / SEAL).is_file() and not self._is_in(folder):
+            raise ValueError(f"{str(folder)!r} holds another audit: give another output folder")
         write_text(folder / "audit.yaml", to_yaml(self.plan))
         digest = self.outcomes.save(folder / "outcomes.npz")
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **vars(self.examples))
         write_bytes(folder / "examples.npz", buffer.getvalue())
-        write_json(folder / "summary.json", self.to_dict() | {"outcomes_sha256": digest})
+        write_json(folder / SEAL, self.to_dict() | {"outcomes_sha256": digest})
         return AuditResult(self.plan, self.outcomes, self.examples, self.environment, folder)
 
     @classmethod
@@ -185,7 +200,7 @@ class AuditResult:
             ValueError: The folder holds no finished audit, or a damaged one.
         """
         folder = Path(folder)
-        path = folder / "summary.json"
+        path = folder / SEAL
         if not path.is_file():
             raise ValueError(f"{str(folder)!r} holds no finished audit: it has no summary.json; run the audit again")
         try:
@@ -199,9 +214,23 @@ class AuditResult:
                 f"{str(folder)!r} was written by a later version of classwise: update classwise to read it"
             )
         outcomes = Outcomes.load(folder / "outcomes.npz", digest)
-        with np.load(folder / "examples.npz", allow_pickle=False) as arrays:
-            examples = Examples(**arrays)
-        return cls(plan, outcomes, examples, summary["environment"], folder)
+        pictures = folder / "examples.npz"
+        try:
+            with np.load(pictures, allow_pickle=False) as arrays:
+                examples = Examples(**arrays)
+        except Exception as error:  # missing, damaged or of another kind: nearly anything
+            reason = "missing" if isinstance(error, FileNotFoundError) else "damaged"
+            raise ValueError(f"{str(pictures)!r} is {reason}: run the audit again") from error
+        return cls(plan, outcomes, examples, summary.get("environment", {}), folder)
+
+    def _is_in(self, folder: Path) -> bool:
+        """Whether this very audit is what a folder holds."""
+        try:
+            earlier = AuditResult.load(folder)
+        except ValueError:
+            return False
+        same = (np.array_equal(value, getattr(earlier.outcomes, key)) for key, value in vars(self.outcomes).items())
+        return earlier.plan == self.plan and all(same)
 
 
 def plan_audit(
@@ -248,7 +277,12 @@ def run_audit(
     device: torch.device,
     progress: Progress | None = None,
 ) -> AuditResult:
-    """Carry out a planned audit of a model that is on its device already."""
+    """Carry out a planned audit of a model that is on its device already.
+
+    Raises:
+        ValueError: The model is in train mode, or cannot be attacked in earnest; see ``evaluation.sanity``.
+    """
+    check_mode(model)
     evaluator = Evaluator(plan.threats, plan.attacks, plan.seed, plan.batch_size, device)
     outcomes = evaluator.collect(model, data, progress)
     return AuditResult(plan, outcomes, _examples(evaluator, model, data, outcomes), environment())
@@ -269,8 +303,12 @@ def stored_audit(
     threat = plan.threats[0]
     radius = str(threat.radius).replace("/", "_")
     target = folder / f"{threat.norm}-{radius}-{plan.key()}-{weights.hexdigest()[:8]}"
-    if (target / "summary.json").is_file():
-        return AuditResult.load(target)
+    if (target / SEAL).is_file():
+        try:
+            return AuditResult.load(target)
+        except ValueError as error:
+            warnings.warn(f"{error}; doing that now", stacklevel=2)
+            (target / SEAL).unlink()
     return run_audit(model, data, plan, device, progress).save(target)
 
 

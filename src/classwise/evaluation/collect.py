@@ -11,8 +11,10 @@ from torch import Tensor
 
 from classwise.attacks.base import Attack, Classifier
 from classwise.attacks.losses import logit_margin, widen
+from classwise.attacks.suite import describe
 from classwise.data.dataset import ClassData
 from classwise.evaluation.outcomes import Outcomes
+from classwise.evaluation.sanity import check_logits, check_model
 from classwise.models.modes import mode
 from classwise.progress import Progress, Silent
 from classwise.randomness import KeyedNoise
@@ -46,30 +48,33 @@ class Evaluator:
         """Outcomes of every sample of a data set, in its order.
 
         Raises:
-            ValueError: The model's output is not (N, classes) finite logits.
+            ValueError: The model cannot be run on these images, or its output is not (N, classes) finite logits.
         """
         size = len(data)
         clean_prediction, clean_margin = torch.zeros(size, dtype=torch.int64), torch.zeros(size)
         prediction = torch.zeros(len(self.threats), size, dtype=torch.int64)
         margin = torch.zeros(len(self.threats), size)
-        passes = 1 + len(self.threats) * len(self.attacks)
-        with mode(model, training=False), (progress or Silent()).task(label, size * passes) as advance:
-            for rows in _chunks(torch.arange(size), self.batch_size):
-                predicted, value = self._judge(model, *self._load(data, rows), classes=data.num_classes)
-                clean_prediction[rows], clean_margin[rows] = predicted[: len(rows)], value[: len(rows)]
-                advance(len(rows))
+        show = progress or Silent()
+        with mode(model, training=False):
+            if size:
+                check_model(model, data, self.device)
+            with show.task(f"{label}, clean", size) as advance:
+                for rows in _chunks(torch.arange(size), self.batch_size):
+                    predicted, value = self._judge(model, *self._load(data, rows), classes=data.num_classes)
+                    clean_prediction[rows], clean_margin[rows] = predicted[: len(rows)], value[: len(rows)]
+                    advance(len(rows))
             for r, threat in enumerate(self.threats):
                 prediction[r], margin[r] = clean_prediction, clean_margin
-                for attack_number, attack in enumerate(self.attacks):
+                for number, attack in enumerate(self.attacks):
                     survivors = (prediction[r] == data.labels).nonzero()[:, 0]
-                    advance(size - len(survivors))
-                    for rows in _chunks(survivors, self.batch_size):
-                        predicted, value = self._attack(model, data, rows, threat, attack, attack_number)
-                        stronger = (predicted != data.labels[rows]) | (value < margin[r, rows])
-                        prediction[r, rows] = torch.where(stronger, predicted, prediction[r, rows])
-                        margin[r, rows] = torch.where(stronger, value, margin[r, rows])
-                        robust = int((prediction[r] == data.labels).sum())
-                        advance(len(rows), note=f"at most {100 * robust / max(size, 1):.1f} % robust at {threat}")
+                    with show.task(f"{label}, {threat}, {describe([attack])}", len(survivors)) as advance:
+                        for rows in _chunks(survivors, self.batch_size):
+                            predicted, value = self._attack(model, data, rows, threat, attack, number)
+                            stronger = (predicted != data.labels[rows]) | (value < margin[r, rows])
+                            prediction[r, rows] = torch.where(stronger, predicted, prediction[r, rows])
+                            margin[r, rows] = torch.where(stronger, value, margin[r, rows])
+                            robust = int((prediction[r] == data.labels).sum())
+                            advance(len(rows), note=f"robust: at most {100 * robust / size:.1f} %")
         return Outcomes(
             index=data.index.numpy().astype(np.int64),
             label=data.labels.numpy().astype(np.int64),
@@ -128,15 +133,7 @@ class Evaluator:
         """Predictions and margins, on the CPU."""
         with torch.no_grad():
             logits = widen(model(x))
-        if logits.dim() != 2 or logits.shape[0] != len(x) or logits.shape[1] != classes:
-            raise ValueError(
-                f"the model answers {tuple(logits.shape)} to {tuple(x.shape)}: it must give one logit for each of the "
-                f"{classes} classes, shape ({len(x)}, {classes})"
-            )
-        if not bool(logits.isfinite().all()):
-            raise ValueError(
-                "the model's output has entries that are not finite: check its weights and its input scaling"
-            )
+        check_logits(logits, x, classes)
         return logits.argmax(1).cpu(), logit_margin(logits, y).float().cpu()
 
 

@@ -97,10 +97,12 @@ def compare_audits(before: AuditResult, after: AuditResult) -> Comparison:
 
 
 def _change(what: str, table: PairedTable) -> str:
-    overall = table.overall
-    shown = overall.difference.low > 0 or overall.difference.high < 0
-    verdict = "the interval excludes no change" if shown else "no change is shown"
-    return f"{what}: {100 * overall.before:.1f} % → {100 * overall.after:.1f} %, difference {overall.difference}: {verdict}."
+    overall, difference = table.overall, table.overall.difference
+    shown = difference.low > 0 or difference.high < 0
+    return (
+        f"{what}: {100 * overall.before:.1f} % → {100 * overall.after:.1f} %, difference {100 * difference.value:+.1f} points "
+        f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]: {'a change is shown' if shown else 'no change is shown'}."
+    )
 
 
 def _short(plan: AuditPlan) -> str:

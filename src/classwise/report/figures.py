@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,12 @@ Floats = npt.NDArray[np.float64]
 Event = Mapping[str, Any]
 Entry = tuple[Any, str]
 """What is drawn, and its name in the legend."""
+Place = Literal["outside lower left", "outside right upper"]
 
 NAMED_LINES = 10
 """So many lines of one panel have a colour and a name; further classes are drawn faint."""
+LONGEST_NAME = 60
+"""Longer names are cut off in figures."""
 
 
 def class_bars(tables: Mapping[str, ClassTable]) -> str:
@@ -62,24 +65,26 @@ def class_bars_figure(tables: Mapping[str, ClassTable]) -> Figure:
     each = 0.8 / len(tables)
     with drawing():
         width = min(max(7.0, 0.9 + len(names) * max(0.5, 0.24 * len(tables))), 40.0)
-        figure, (ax,) = new_figure(width, 3.6)
+        shown = [_short(name) for name in names]
+        longest = 0.09 * max(len(name) for name in shown)  # inches, about
+        crowded = longest > (width - 1) / len(names)
+        figure, (ax,) = new_figure(width, 3.6 + 0.8 * longest * crowded)
         entries: list[Entry] = []
         for i, (label, table) in enumerate(tables.items()):
             colour = PALETTE[i % len(PALETTE)]
             x = centres + (i - (len(tables) - 1) / 2) * each
             clean, robust = 100 * table.clean, 100 * table.robust
-            outline = ax.bar(x, clean, 0.9 * each, fill=False, edgecolor=colour, linewidth=1.2)
-            solid = ax.bar(x, robust, 0.9 * each, color=colour)
-            entries += [(outline, f"{label}: clean"), (solid, f"{label}: robust")]
+            ax.bar(x, clean, 0.9 * each, fill=False, edgecolor=colour, linewidth=1.2)
+            entries.append((ax.bar(x, robust, 0.9 * each, color=colour), label))
             _whiskers(ax, x - 0.15 * each, robust, 100 * table.robust_low, 100 * table.robust_high, 1.4)
             _whiskers(ax, x + 0.15 * each, clean, 100 * table.clean_low, 100 * table.clean_high, 0.7)
             weakest = names.index(table.weakest)
             ax.plot(
                 x[weakest], 100 * table.clean_high[weakest] + 4, "v", color=colour, markeredgecolor=INK, markersize=7
             )
-        entries.append((*ax.plot([], [], "v", color="none", markeredgecolor=INK), "weakest class"))
-        crowded = max(len(name) for name in names) * 0.09 > (width - 1) / len(names)
-        ax.set_xticks(centres, list(names), rotation=60 if crowded else 0, ha="right" if crowded else "center")
+        (sign,) = ax.plot([], [], "v", color="none", markeredgecolor=INK)
+        entries.append((sign, "weakest class"))
+        ax.set_xticks(centres, shown, rotation=60 if crowded else 0, ha="right" if crowded else "center")
         if crowded:
             for tick in ax.get_xticklabels():
                 tick.set_rotation_mode("anchor")
@@ -89,7 +94,7 @@ def class_bars_figure(tables: Mapping[str, ClassTable]) -> Figure:
         ax.set_ylabel("accuracy in %")
         ax.grid(axis="x", visible=False)
         ax.tick_params(axis="x", length=0)
-        _legend(ax, entries, below=True)
+        _legend(figure, entries, "outside lower left")
     return figure
 
 
@@ -125,7 +130,7 @@ def training_figure(events: Sequence[Event]) -> Figure:
         loss.set_ylabel("training loss")
         for ax in (accuracy, loss):
             _epoch_axis(ax)
-        _legend(accuracy, entries, below=True)
+        _legend(figure, entries, "outside lower left", columns=3)
     return figure
 
 
@@ -140,14 +145,14 @@ def class_curves_figure(events: Sequence[Event], names: Sequence[str]) -> Figure
     panels = {weights: robust for weights in ("raw", "averaged") if (robust := _robust(events, weights)) is not None}
     with drawing():
         figure, axes = new_figure(5.2 * len(panels) + 1.6, 3.6, panels=len(panels))
-        # The weakest at the end come first: they keep their names when there are many classes.
+        # Where there are many classes, those that are weakest at the end are named.
         order = np.argsort(next(reversed(panels.values()))[-1], kind="stable")
         for ax, (weights, robust) in zip(axes, panels.items(), strict=True):
             entries = _class_lines(ax, epochs, 100 * robust, names, order)
             ax.set_title(f"{weights} weights", loc="left")
-            ax.set_ylim(0, None)
+            ax.set_ylim(0, 105 * max(np.nanmax(each) for each in panels.values()) + 1)
             ax.set_ylabel("robust accuracy in %, validation")
-        _legend(axes[-1], entries)
+        _legend(figure, entries, "outside right upper")
     return figure
 
 
@@ -174,7 +179,7 @@ def knob_figure(events: Sequence[Event], names: Sequence[str]) -> Figure | None:
             ax.axhline(1, color=INK, linewidth=0.8)
             entries = _class_lines(ax, epochs, values, names, shown)
             ax.set_title(title, loc="left")
-        _legend(axes[-1], entries)
+        _legend(figure, entries, "outside right upper")
     return figure
 
 
@@ -229,7 +234,7 @@ def _class_lines(
     for group in order[NAMED_LINES:]:
         ax.plot(epochs, values[:, group], color=FAINT, linewidth=1, marker=_marker(epochs))
     entries: list[Entry] = []
-    for i, group in enumerate(order[:NAMED_LINES]):
+    for i, group in enumerate(sorted(order[:NAMED_LINES])):
         style, colour = ("-", "--")[i // len(PALETTE)], PALETTE[i % len(PALETTE)]
         (curve,) = ax.plot(epochs, values[:, group], style, color=colour, marker=_marker(epochs))
         entries.append((curve, names[group]))
@@ -249,13 +254,13 @@ def _epoch_axis(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _legend(ax: Axes, entries: Sequence[Entry], below: bool = False) -> None:
-    """Legend outside the data. Names are set afterwards, since a label that begins with "_" would be left out."""
-    place: dict[str, Any] = (
-        {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
-        if below
-        else {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
-    )
-    legend = ax.legend([artist for artist, _ in entries], ["name"] * len(entries), **place)
+def _legend(figure: Figure, entries: Sequence[Entry], place: Place, columns: int = 1) -> None:
+    """Legend beside the panels. Names are set afterwards, since a label that begins with "_" would be left out."""
+    legend = figure.legend([artist for artist, _ in entries], ["name"] * len(entries), loc=place, ncols=columns)
     for text, (_, name) in zip(legend.get_texts(), entries, strict=True):
-        text.set_text(name)
+        text.set_text(_short(name))
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the data."""
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

@@ -225,7 +225,7 @@ def _validation_conditions(config: Mapping[str, Any], events: Sequence[dict[str,
     return (
         f"{config.get('data', {}).get('name', 'data')}/validation{counted}, {threat.get('norm')} {threat.get('radius')}, "
         f"{attack.get('name')}{steps}, seed {config.get('seed')}, validation fp32, "
-        f"training {config.get('hardware', {}).get('precision')}"
+        f"training precision {config.get('hardware', {}).get('precision')}"
     )
 
 

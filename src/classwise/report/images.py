@@ -60,10 +60,11 @@ def example_images(examples: Examples, names: Sequence[str]) -> list[ExampleImag
     difference = perturbed - original
     largest = float(np.abs(difference).max())
     factor = max(1, int(0.5 / largest)) if largest > 0 else 1
-    pictures = [original, perturbed, 0.5 + factor * difference]
     return [
         ExampleImage(
-            *(_data_uri(picture[i]) for picture in pictures),
+            original=_data_uri(original[i]),
+            perturbed=_data_uri(perturbed[i]),
+            difference=_data_uri(0.5 + factor * difference[i]),
             magnification=factor,
             label=_name(int(examples.labels[i]), names),
             prediction=_name(int(examples.predictions[i]), names),

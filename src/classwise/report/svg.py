@@ -29,7 +29,7 @@ def drawing() -> Iterator[None]:
     """Matplotlib settings under which figures are made and rendered; those of the program are left alone."""
     import matplotlib as mpl
 
-    settings: dict[str, Any] = {
+    settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "classwise",
         "text.parse_math": False,  # a class may be called "$5"
@@ -39,8 +39,9 @@ def drawing() -> Iterator[None]:
         "axes.spines.right": False,
         "axes.axisbelow": True,
         "axes.grid": True,
-        "axes.prop_cycle": mpl.cycler(color=PALETTE),
         "grid.color": FAINT,
+        "grid.alpha": 0.6,
+        "grid.linewidth": 0.7,
         "legend.frameon": False,
         "legend.fontsize": 9,
         **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from classwise.evaluation.audit import AuditResult
     from classwise.evaluation.compare import Comparison
+    from classwise.metrics import ClassTable, Estimate
 
 Row = Mapping[str, Any]
 Block = str | Sequence[Row]
@@ -43,16 +44,13 @@ def audit_text(result: AuditResult) -> str:
                     "n": row["n"],
                     "clean %": percent(row["clean"]),
                     "robust %": percent(row["robust"]),
-                    f"{level(table.confidence)} interval": limits(row["robust_low"], row["robust_high"]),
+                    f"{level(table.confidence)} (Wilson)": limits(row["robust_low"], row["robust_high"]),
                     "boundary error %": percent(row["boundary"]),
                     "": "weakest" if row["name"] == table.weakest else "",
                 }
                 for row in table.rows()
             ],
-            f"Clean, mean over samples:   {summary(table.overall('clean'))}",
-            f"Robust, mean over samples:  {summary(table.mean)}",
-            f"Robust, worst class:        {summary(table.worst)}: {table.weakest}",
-            f"Robust, best minus worst:   {summary(table.gap)}",
+            "\n".join(f"{name:<36}{summary(estimate)}" for name, estimate in _aggregates(table).items()),
         ]
     return _text(blocks)
 
@@ -77,14 +75,9 @@ def comparison_text(comparison: Comparison) -> str:
         }
         for row in table.rows()
     ]
-    return _text(
-        [
-            f"{comparison.before.plan.model} → {comparison.after.plan.model}: "
-            f"{conditions(comparison.before.plan, comparison.before.plan.threats[0])}",
-            rows,
-            *comparison.findings(),
-        ]
-    )
+    before, after = comparison.before.plan, comparison.after.plan
+    header = f"{before.model} → {after.model}: {conditions(before, before.threats[0])}"
+    return _text([header, rows, *comparison.findings()])
 
 
 def audit_rows(result: AuditResult, radius: int = 0) -> list[dict[str, Any]]:
@@ -116,6 +109,15 @@ def csv_text(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows({key: "" if _is_nan(value) else value for key, value in row.items()} for row in rows)
     return buffer.getvalue()
+
+
+def _aggregates(table: ClassTable) -> dict[str, Estimate]:
+    return {
+        "Clean accuracy, mean over samples:": table.overall("clean"),
+        "Robust accuracy, mean over samples:": table.mean,
+        "Robust accuracy, worst class:": table.worst,
+        "Gap, best minus worst class:": table.gap,
+    }
 
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
@@ -156,7 +158,7 @@ def _rich_table(rows: Sequence[Row]) -> RenderableType:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(rows[0]):
-        table.add_column(name, justify="left" if i == 0 or not name else "right", overflow="fold")
+        table.add_column(name, justify="left" if i == 0 or not name else "right", no_wrap=i > 0, overflow="fold")
     for row in rows:
         mark = row[""]
         cells = [str(value) for value in row.values()]

@@ -1,7 +1,7 @@
 """Checkpoints: immutable folders, written whole or not at all, checked when read.
 
 ``checkpoints/<epoch>/`` holds ``model.safetensors``, ``averaged.safetensors`` where there is an average, ``state.pt``
-and ``meta.json`` with the SHA-256 of each. Pointer files beside the folders name one of them.
+and ``meta.json`` with the SHA-256 of each and of itself. Pointer files beside the folders name one of them.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         **checkpoint.meta,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
+    meta["seal"] = _seal(meta)
     files["meta.json"] = (json.dumps(meta, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
@@ -111,18 +112,20 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """The facts of a checkpoint.
 
     Raises:
-        ValueError: The folder is no checkpoint, or was written by a later version.
+        ValueError: The folder is no checkpoint, was written by a later version, or differs from what was written.
     """
     path = folder / "meta.json"
     try:
         meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        known = meta["format"] <= FORMAT and "model.safetensors" in meta["sha256"]
+        known, whole = meta["format"] <= FORMAT, meta.pop("seal") == _seal(meta)
     except FileNotFoundError:
         raise ValueError(f"{str(folder)!r} is no checkpoint: it has no meta.json") from None
     except (ValueError, KeyError, TypeError, OSError):
-        raise ValueError(f"{str(path)!r} is damaged: use another checkpoint, or restore the file") from None
+        known, whole = True, False
     if not known:
         raise ValueError(f"{str(folder)!r} was written by a later version of classwise: update classwise to read it")
+    if not whole:
+        raise ValueError(f"{str(path)!r} is damaged: use another checkpoint, or restore the file")
     return meta
 
 
@@ -171,6 +174,11 @@ class Shelf:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink()
+
+
+def _seal(meta: Mapping[str, Any]) -> str:
+    """SHA-256 over all facts of a checkpoint: a flipped bit mostly leaves valid JSON behind."""
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _tensor_bytes(tensors: Mapping[str, Tensor]) -> bytes:

@@ -7,12 +7,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from classwise.configuration import differences, from_yaml, to_yaml
 from classwise.runs.atomic import write_bytes, write_json, write_text
 from classwise.runs.checkpoints import Shelf
 from classwise.runs.events import EventLog
+
+T = TypeVar("T")
 
 CONFIG = "config.yaml"
 
@@ -41,7 +43,15 @@ class RunDirectory:
     def status(self) -> dict[str, Any]:
         """State of the run: "state" is "running" or "finished"."""
         path = self.path / "status.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"state": "new"}
+        if not path.is_file():
+            return {"state": "new"}
+        try:
+            status: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return {**status, "state": str(status["state"])}
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(
+                f"{str(path)!r} is damaged: delete it, and training continues from the last checkpoint"
+            ) from None
 
     def set_status(self, state: str, **facts: Any) -> None:
         """Write the state of the run."""
@@ -52,14 +62,35 @@ class RunDirectory:
         if not self.exists:
             raise ValueError(f"{str(self.path)!r} is no run directory: it has no {CONFIG}")
 
-    def begin(self, config: Any) -> None:
-        """Write the configuration, or check that the run begun here earlier has the same.
+    def read_config(self, kind: type[T]) -> T:
+        """The configuration of the run.
+
+        Args:
+            kind: Its type.
+
+        Raises:
+            ValueError: It is damaged, or names a component of a plug-in that was not loaded.
+        """
+        try:
+            return from_yaml(kind, self.path / CONFIG)
+        except ValueError as error:
+            plugins = sorted((self.path / "plugins").glob("*.py"))
+            if not plugins:
+                raise
+            given = " ".join(f"--plugin {plugin}" for plugin in plugins)
+            raise ValueError(
+                f"{error}; the run was made with plug-ins, which may be missing: where you trust them, give {given} "
+                "(in Python: classwise.registry.load_plugin)"
+            ) from error
+
+    def admit(self, config: Any) -> None:
+        """Check that a run may be written here: nothing is here yet, or the same run was begun earlier.
 
         Raises:
             ValueError: The folder holds another run, or something else.
         """
         if self.exists:
-            changed = differences(from_yaml(type(config), self.path / CONFIG), config)
+            changed = differences(self.read_config(type(config)), config)
             if changed:
                 raise ValueError(
                     f"{str(self.path)!r} holds another run ({'; '.join(changed[:4])}{' …' if len(changed) > 4 else ''}): "
@@ -73,7 +104,12 @@ class RunDirectory:
                 f"{str(self.path)!r} is not empty and holds no run ({', '.join(sorted(foreign)[:3])}): "
                 "give another output folder"
             )
-        write_text(self.path / CONFIG, to_yaml(config))
+
+    def begin(self, config: Any) -> None:
+        """Write the configuration, or check that the run begun here earlier has the same; see :meth:`admit`."""
+        self.admit(config)
+        if not self.exists:
+            write_text(self.path / CONFIG, to_yaml(config))
 
     def keep_plugin(self, path: Path) -> None:
         """Copy a plug-in file into the run, for the record, its hash in the name."""

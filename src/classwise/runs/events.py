@@ -43,12 +43,25 @@ class EventLog:
             os.truncate(self.path, size)
 
     def read(self, event: str | None = None) -> list[dict[str, Any]]:
-        """All whole lines, or those of one kind of event; a last line cut short by a crash is left out."""
+        """All whole lines, or those of one kind of event; a last line cut short by a crash is left out.
+
+        Raises:
+            ValueError: A line is damaged.
+        """
         if not self.path.exists():
             return []
         lines = self.path.read_bytes().split(b"\n")[:-1]
-        events = [json.loads(line) for line in lines]
+        events = [self._event(number, line) for number, line in enumerate(lines, start=1)]
         return [each for each in events if event is None or each["event"] == event]
+
+    def _event(self, number: int, line: bytes) -> dict[str, Any]:
+        try:
+            event: dict[str, Any] = json.loads(line)
+            return {**event, "event": str(event["event"])}
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(
+                f"line {number} of {str(self.path)!r} is damaged: delete this line, or restore the file"
+            ) from None
 
 
 def _finite(value: Any) -> Any:

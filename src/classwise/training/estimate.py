@@ -7,6 +7,7 @@ import time
 import torch
 
 from classwise.data import Batch, Roles
+from classwise.evaluation.sanity import check_model
 from classwise.policies.base import all_knobs
 from classwise.training.config import TrainConfig
 from classwise.training.meter import Meter
@@ -39,6 +40,7 @@ def _seconds_per_step(config: TrainConfig, runtime: Runtime, roles: Roles) -> fl
     data = roles.train
     with runtime.seeded(config.seed):
         network = config.model.build(data.num_classes, data.shape)
+    check_model(network, roles.validation, torch.device("cpu"))
     inner = runtime.place(network).train()
     optimizer = config.optimizer.build(inner.parameters())
     generator = runtime.generator(0)

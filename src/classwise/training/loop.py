@@ -98,6 +98,7 @@ class Trainer:
             threats=(config.threat,),
             attacks=(config.validation_attack,),
             seed=config.seed,
+            batch_size=config.batch_size,
             device=runtime.device,
         )
 

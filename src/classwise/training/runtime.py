@@ -29,6 +29,11 @@ class Hardware:
     threads: int = 0
     """CPU threads; 0 leaves torch's default."""
 
+    def check(self) -> None:
+        """Refuse a negative number of threads."""
+        if self.threads < 0:
+            raise ValueError(f"threads {self.threads} must be at least 1, or 0 for torch's default")
+
 
 class Runtime:
     """The resolved hardware of this process.

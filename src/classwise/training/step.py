@@ -141,7 +141,7 @@ class Stepper:
             factor = (shared * knobs[name])[batch.group].to(term.dtype)
             divisor: Tensor | float = float(batch.total)
             if self.reducer == "weight-sum":
-                divisor = self.runtime.sum(factor.sum())
+                divisor = self.runtime.sum(factor.sum()).clamp_min(torch.finfo(term.dtype).tiny)  # 0 where all weigh 0
             parts.append((factor * term).sum() / divisor * self.runtime.world)
         loss = torch.stack(parts).sum()
         return loss if outputs.penalty is None else loss + outputs.penalty
