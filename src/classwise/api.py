@@ -53,8 +53,8 @@ def train(
         progress: Where progress is shown; default: the terminal.
 
     Raises:
-        ValueError: The directory holds another run or is in use, parts do not fit, or the disk is full. Before training
-            has begun nothing is written, so that the mended call may use the same directory.
+        ValueError: The directory holds another run or is in use, parts do not fit, or the disk is full. Until
+            training begins nothing is written but a lock file, so the mended call may use the same directory.
     """
     if data is not None:
         config = replace(config, data=data.source or GivenData(title=data.name, sha256=data.train.checksum()))
@@ -70,7 +70,7 @@ def train(
             return Run(out, data, network)
         data = data or config.data.load()
         roles = config.split.apply(data.train)
-        with runtime.seeded(config.seed):
+        with runtime.session(config.seed):
             model = _network(config, roles, network)
             check_model(model, roles.validation, _device_of(model))
             facts = {
@@ -83,7 +83,10 @@ def train(
             trainer = Trainer(config, directory, roles, model, runtime, facts)
             if runtime.is_main:
                 directory.begin(config)
-                write_json(directory.path / "environment.json", environment() | {"device": str(runtime.device), "precision": runtime.precision})
+                write_json(
+                    directory.path / "environment.json",
+                    environment() | {"device": str(runtime.device), "precision": runtime.precision},
+                )
                 for plugin in plugins:
                     directory.keep_plugin(plugin)
                 _write_roles(directory, roles)

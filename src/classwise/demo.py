@@ -15,7 +15,7 @@ from classwise.recipes import recipe
 from classwise.run import Run
 from classwise.training.optimizer import SGD
 
-REPAIRS = ((0.1, 0.005), (0.1, 0.02), (0.5, 0.005), (0.5, 0.02))
+REPAIRS = ((0.1, 0.01), (0.1, 0.03), (0.5, 0.01), (0.5, 0.03))
 """Settings of the repair that are tried: strength of the class weights (tau, nats) and learning rate."""
 
 

@@ -138,8 +138,9 @@ class Run:
             data = self.dataset.test.first_per_class(per_class) if per_class else self.dataset.test
             threats = threat if isinstance(threat, list) else [threat or self.config.threat]
             plan = plan_audit(data, model=described, threats=threats, attacks=attacks, seed=seed, batch_size=batch_size)
-        model = runtime.place(self.model(checkpoint)).eval()
-        return stored_audit(self.path / "audits", model, data, plan, runtime.device, progress or default_progress())
+        with runtime.session():
+            model = runtime.place(self.model(checkpoint)).eval()
+            return stored_audit(self.path / "audits", model, data, plan, runtime.device, progress or default_progress())
 
     def report(self, path: Path | str | None = None) -> Path:
         """Write one offline HTML file about the run and its audits; returns its path."""

@@ -77,9 +77,7 @@ def test_a_radius_per_sample_equals_a_loop_over_scalar_radii(
     radius = torch.linspace(0, 1.5 * float(threat.radius), 40, dtype=x.dtype)
     scale = torch.linspace(0.5, 2, 40)
     attack = PGD(steps=7)
-    together = attack(
-        linear, x, y, threat=threat, noise=noise(40), radius=radius, step_scale=scale, inner=inner
-    )
+    together = attack(linear, x, y, threat=threat, noise=noise(40), radius=radius, step_scale=scale, inner=inner)
     for i in range(40):
         one = slice(i, i + 1)
         alone = attack(

@@ -231,8 +231,8 @@ def test_a_deleted_status_is_mended_by_the_same_command(train: Cli, finished: Pa
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
 @pytest.mark.parametrize("name", ["outcomes.npz", "examples.npz", "summary.json"])
-def test_damaged_audits_are_not_compared(name: str, damage: str, cli: Cli, trained: Path, tmp_path: Path) -> None:
-    cli("audit", trained, "--attacks", "pgd-1", "--out", tmp_path / "mine")
+def test_damaged_audits_are_not_compared(name: str, damage: str, cli: Cli, finished: Path, tmp_path: Path) -> None:
+    cli("audit", finished, "--attacks", "pgd-1", "--out", tmp_path / "mine")
     hurt(tmp_path / "mine" / name, damage)
     refused(cli("compare", tmp_path / "mine", tmp_path / "mine"), str(tmp_path / "mine"), "run the audit again")
     refused(cli("report", tmp_path / "mine"), "run the audit again")
@@ -293,14 +293,14 @@ def test_a_folder_that_holds_another_run(cli: Cli, train: Cli, finished: Path, t
     (tmp_path / "other" / "thesis.tex").write_text("years of work")
     refused(train(tmp_path / "other"), "is not empty and holds no run (thesis.tex)", "give another output folder")
     (tmp_path / "file").write_text("")
-    refused(train(tmp_path / "file"), "cannot use", "as output folder: file exists")
-    refused(train(tmp_path / "file" / "run"), "cannot use", "as output folder: not a directory")
+    refused(train(tmp_path / "file"), "cannot use", "as output folder: File exists")
+    refused(train(tmp_path / "file" / "run"), "cannot use", "as output folder: Not a directory")
 
 
-def test_a_folder_that_holds_another_audit(cli: Cli, trained: Path, tmp_path: Path) -> None:
-    assert cli("audit", trained, "--attacks", "pgd-1", "--out", tmp_path / "mine")[0] == 0
+def test_a_folder_that_holds_another_audit(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    assert cli("audit", finished, "--attacks", "pgd-1", "--out", tmp_path / "mine")[0] == 0
     before = content(tmp_path / "mine")
-    answer = cli("audit", trained, "--attacks", "pgd-2", "--out", tmp_path / "mine")
+    answer = cli("audit", finished, "--attacks", "pgd-2", "--out", tmp_path / "mine")
     refused(answer, "holds an audit already", "give another folder with --out")
     assert content(tmp_path / "mine") == before
 
@@ -338,7 +338,7 @@ def test_a_full_disk_while_auditing(cli: Cli, finished: Path, monkeypatch: pytes
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", disk)
             refused(cli("audit", finished, "--attacks", "pgd-1"), "cannot write", "no space left on device")
-    code, out, _ = cli("audit", finished, "--attacks", "pgd-1")
+    code, _, _ = cli("audit", finished, "--attacks", "pgd-1")
     assert code == 0
     (folder,) = (finished / "audits").iterdir()
     assert {each.name for each in folder.iterdir()} == {"audit.yaml", "outcomes.npz", "examples.npz", "summary.json"}

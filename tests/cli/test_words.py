@@ -1,6 +1,8 @@
 """Words of the command line: verbs, flags, choices, help, exit codes."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +130,19 @@ def test_a_file_that_cannot_be_used_is_named(cli: Cli, monkeypatch: pytest.Monke
     assert err.startswith("classwise train: cannot use 'runs/at/config.yaml': permission denied; check")
 
 
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "classwise", "train", "digits-pgd-at", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise KeyError("state")
@@ -188,7 +203,7 @@ def test_the_doctor_reports_and_asks_for_what_is_missing(cli: Cli, tmp_path: Pat
 def test_the_doctor_finds_a_broken_package(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "torchvision", raising=False)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
     monkeypatch.setattr(doctor, "version", lambda name: "0.1")
     code, out, _ = cli("doctor")
     assert code == 0

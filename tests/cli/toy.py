@@ -75,7 +75,7 @@ class Unfinished(nn.Linear):
 class Flawed(ModelBuilder):
     """A linear network with a flaw."""
 
-    flaw: Literal["softmax", "stubborn", "nan", "classes", "dict"]
+    flaw: Literal["softmax", "stubborn", "nan", "classes", "dict"] = "softmax"
     """What is wrong with it."""
 
     def build(self, classes: int, shape: tuple[int, int, int]) -> nn.Module:

@@ -28,7 +28,9 @@ EXAMPLES: dict[str, list[tuple[ClassPolicy, ClassPolicy]]] = {
         )
     ],
     "kl-dro": [(policy, policy) for policy in (KLDRO(), KLDRO(score="error"), KLDRO(direction="forward", begin=1))],
-    "calibrated-radius": [(policy, policy) for policy in (CalibratedRadius(begin=2), CalibratedRadius(begin=1, offset=0.3))],
+    "calibrated-radius": [
+        (policy, policy) for policy in (CalibratedRadius(begin=2), CalibratedRadius(begin=1, offset=0.3))
+    ],
     "combined": [(policy, policy) for policy in (Combined(members=(KLDRO(tau=0.2), CalibratedRadius(begin=0))),)],
 }
 CASES = [(name, before, after) for name, pairs in EXAMPLES.items() for before, after in pairs]
@@ -64,7 +66,9 @@ def drive(policy: ClassPolicy, order: Tensor) -> list[Tensor]:
 
 
 def test_every_registered_policy_has_an_example() -> None:
-    ours = [name for name in registry.names("policy") if registry.get("policy", name).__module__.startswith("classwise.")]
+    ours = [
+        name for name in registry.names("policy") if registry.get("policy", name).__module__.startswith("classwise.")
+    ]
     assert sorted(EXAMPLES) == ours
     assert len(ours) == 5
     assert len(CASES) == 8
@@ -105,9 +109,7 @@ def test_only_what_is_needed_is_read(name: str, before: ClassPolicy, after: Clas
     state = before.init(GROUPS)
     full, part = (before.on_epoch(state, pick(statistics(20, 1, order))) for pick in (dict, only))
     assert all(torch.equal(full[key], part[key]) for key in full)
-    full_weights, part_weights = (
-        before.on_batch(state, pick(statistics(20, 2, order)))[0] for pick in (dict, only)
-    )
+    full_weights, part_weights = (before.on_batch(state, pick(statistics(20, 2, order)))[0] for pick in (dict, only))
     assert (full_weights is None and part_weights is None) or torch.equal(full_weights, part_weights)
 
 
@@ -196,7 +198,9 @@ class MeanReducer(ClassPolicy):
 
 class TestCombined:
     def test_it_multiplies_knobs_and_batch_weights(self) -> None:
-        policy = Combined(members=(Fixed(radius=(2, 3), label=(1, 5)), KLDRO(tau=0.2), KLDRO(tau=0.1), Fixed(radius=(5, 7))))
+        policy = Combined(
+            members=(Fixed(radius=(2, 3), label=(1, 5)), KLDRO(tau=0.2), KLDRO(tau=0.1), Fixed(radius=(5, 7)))
+        )
         state = policy.init(2)
         knobs = all_knobs(policy, state, 2, CPU)
         assert knobs["radius"].tolist() == [10, 21]

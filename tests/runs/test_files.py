@@ -1,6 +1,7 @@
 """Files of a run: atomic writes, the event log, the shelf of checkpoints, the folder itself."""
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -70,16 +71,18 @@ def test_every_bit_of_the_facts_is_checked(content: Checkpoint, tmp_path: Path) 
     checkpoints.save(tmp_path / "1", content)
     path = tmp_path / "1" / "meta.json"
     whole = path.read_bytes()
+    noticed = 0
     for place in range(len(whole)):
-        for bit in (0, 2, 5):
-            broken = bytearray(whole)
-            broken[place] ^= 1 << bit
-            path.write_bytes(broken)
-            try:
-                found = checkpoints.read_meta(tmp_path / "1")
-            except ValueError:
-                continue
-            assert {key: found[key] for key in content.meta} == content.meta  # white space between facts
+        broken = bytearray(whole)
+        broken[place] ^= 1 << place % 8
+        path.write_bytes(broken)
+        try:
+            found = checkpoints.read_meta(tmp_path / "1")
+        except ValueError:
+            noticed += 1
+            continue
+        assert {key: found[key] for key in content.meta} == content.meta  # white space between facts
+    assert noticed > 0.8 * len(whole)
 
 
 def test_a_checkpoint_of_a_later_version_says_so(content: Checkpoint, tmp_path: Path) -> None:
@@ -91,8 +94,6 @@ def test_a_checkpoint_of_a_later_version_says_so(content: Checkpoint, tmp_path: 
 
 
 def test_no_code_is_run_when_a_checkpoint_is_read(content: Checkpoint, tmp_path: Path) -> None:
-    import hashlib
-
     class Payload:
         def __reduce__(self) -> tuple[Any, tuple[str]]:
             return (os.mkdir, (str(tmp_path / "pwned"),))
@@ -180,7 +181,7 @@ def test_pointers_and_pruning(content: Checkpoint, tmp_path: Path) -> None:
     assert (shelf.pointed("best"), shelf.pointed("last"), shelf.pointed("averaged")) == (3, 11, None)
     assert [*tmp_path.glob(".*")] == []
     (tmp_path / "best").write_text("../../etc")
-    with pytest.raises(ValueError, match="pointer file .* is damaged"):
+    with pytest.raises(ValueError, match=r"pointer file .* is damaged"):
         shelf.pointed("best")
 
 

@@ -115,7 +115,9 @@ def test_crops_and_flips_are_equally_likely() -> None:
 
 
 def test_split_is_stratified_disjoint_and_the_same_each_time() -> None:
-    labels = torch.tensor([0] * 100 + [1] * 45 + [2] * 21)[torch.randperm(166, generator=torch.Generator().manual_seed(1))]
+    labels = torch.tensor([0] * 100 + [1] * 45 + [2] * 21)[
+        torch.randperm(166, generator=torch.Generator().manual_seed(1))
+    ]
     data = ClassData(torch.rand(166, 1, 2, 2), labels, ("a", "b", "c"), index=torch.arange(166) * 3)
     roles = Split(fraction=0.31, at_least=20).apply(data)
     assert torch.bincount(roles.validation.labels).tolist() == [31, 20, 20]

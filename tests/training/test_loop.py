@@ -56,7 +56,7 @@ def test_history_holds_every_epoch(toy_run: Train, tmp_path: Path) -> None:
         assert train["terms"].keys() == {"label", "robust"}
         assert train["count"] == [12, 12, 12]
         assert all(0 <= each <= 1 for each in train["robust"])
-        assert max(train["batch_weight"]) > 1.05 > 0.95 > min(train["batch_weight"])
+        assert max(train["batch_weight"]) > 1.05 * min(train["batch_weight"]) > 0
         assert set(entry["knobs"]) == {"radius", "step", "weight", "label", "robust"}
         assert entry["knobs"]["step"] == [1, 1, 1]
         previous = run.history[epoch - 1]["train"]["robust"] if epoch else [0.6] * 3
@@ -121,9 +121,7 @@ def test_the_epoch_with_the_highest_score_is_kept_ties_go_to_the_later(
     assert (folder.name, averaged) == (str(best), False)
     assert run.directory.status["selected"] == {"best": best}
     assert run.score() == max(scores)
-    averaging = toy_run(
-        tmp_path / "average", epochs=3, selection=Told(scores=scores), averaging=EpochEMA(decay=0.5)
-    )
+    averaging = toy_run(tmp_path / "average", epochs=3, selection=Told(scores=scores), averaging=EpochEMA(decay=0.5))
     folder, averaged = averaging.checkpoint()
     assert (folder.name, averaged) == (str(best), True)
 
@@ -163,7 +161,12 @@ def test_kl_dro_with_tau_zero_is_the_base_method_step_by_step(
     monkeypatch.setattr(Stepper, "__call__", watched)
     axes = {"objective": objective} if objective else {}
     steps: dict[str, list[Tensor]] = {}
-    for name, policy in (("base", Uniform()), ("zero", KLDRO(tau=0)), ("tiny", KLDRO(tau=1e-9)), ("some", KLDRO(tau=0.1))):
+    for name, policy in (
+        ("base", Uniform()),
+        ("zero", KLDRO(tau=0)),
+        ("tiny", KLDRO(tau=1e-9)),
+        ("some", KLDRO(tau=0.1)),
+    ):
         seen.clear()
         toy_run(tmp_path / name, data=toy_data(classes=10, per_class=16), policy=policy, epochs=1, batch_size=6, **axes)
         steps[name] = list(seen)

@@ -33,7 +33,7 @@ def test_a_second_process_is_refused_until_the_first_one_dies(toy_run: Train, tm
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ValueError, match="another process is writing to .*run"):
+        with pytest.raises(ValueError, match=r"another process is writing to .*run"):
             toy_run(tmp_path / "run")
         assert not (tmp_path / "run" / "config.yaml").exists()
         os.kill(holder.pid, signal.SIGKILL)
@@ -50,7 +50,9 @@ def test_a_second_process_is_refused_until_the_first_one_dies(toy_run: Train, tm
         ({"seed": 1}, "seed: 0 → 1"),
     ],
 )
-def test_another_configuration_is_refused(change: dict[str, object], named: str, toy_run: Train, tmp_path: Path) -> None:
+def test_another_configuration_is_refused(
+    change: dict[str, object], named: str, toy_run: Train, tmp_path: Path
+) -> None:
     toy_run(tmp_path / "run")
     with pytest.raises(ValueError, match="holds another run") as caught:
         toy_run(tmp_path / "run", **change)
@@ -73,7 +75,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(toy_run: Train, tm
 
 def test_a_file_as_output_folder_is_refused(toy_run: Train, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot use .* as output folder"):
+    with pytest.raises(ValueError, match=r"cannot use .* as output folder"):
         toy_run(tmp_path / "file")
 
 

@@ -86,7 +86,7 @@ def test_all_checkpoints_damaged(toy_run: Train, tmp_path: Path) -> None:
         flip_bit(shelf.path(number) / "state.pt")
     with (
         pytest.warns(UserWarning, match="is damaged"),
-        pytest.raises(ValueError, match="no checkpoint in .* can be read"),
+        pytest.raises(ValueError, match=r"no checkpoint in .* can be read"),
     ):
         toy_run(tmp_path / "run")
 

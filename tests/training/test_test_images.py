@@ -36,9 +36,7 @@ def test_training_and_repair_do_not_touch_them(
     run = train(config, tmp_path / "run", data=poisoned, progress=Silent())
     assert 0 <= run.score() <= 2
     assert len(run.history) == 2
-    repaired = finetune(
-        run.model(), poisoned, recipe=config, out=tmp_path / "repaired", epochs=1, progress=Silent()
-    )
+    repaired = finetune(run.model(), poisoned, recipe=config, out=tmp_path / "repaired", epochs=1, progress=Silent())
     from_disk = finetune(run, poisoned, recipe=config, out=tmp_path / "again", epochs=1, progress=Silent())
     assert len(repaired.history) == len(from_disk.history) == 1
     for each in (run, repaired, from_disk):
@@ -87,8 +85,8 @@ def test_a_flipped_bit_in_outcomes_is_noticed(
         broken = bytearray(content)
         broken[int(at * len(content))] ^= 1
         path.write_bytes(broken)
-        with pytest.raises(ValueError, match="outcomes .* are damaged"):
+        with pytest.raises(ValueError, match=r"outcomes .* are damaged"):
             AuditResult.load(result.folder)
-    with pytest.warns(UserWarning, match="outcomes .* are damaged"):
+    with pytest.warns(UserWarning, match=r"outcomes .* are damaged"):
         again = run.audit(attacks="pgd-2", progress=Silent())
     assert again.outcomes.prediction.tolist() == result.outcomes.prediction.tolist()

@@ -34,6 +34,22 @@ def _radius(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.Prim
     )
 
 
+@_constructors.primitive_rule
+def _radii(
+    info: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[tuple[Radius, ...]] | None:
+    """Several radii; tyro's own rule for tuples would not say what is wrong with one of them."""
+    if info.type != tuple[Radius, ...]:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[RADIUS ...]",
+        instance_from_str=lambda words: tuple(Radius(word) for word in words),
+        is_instance=lambda value: isinstance(value, tuple) and all(isinstance(each, Radius) for each in value),
+        str_from_instance=lambda value: [str(each) for each in value],
+    )
+
+
 def parse(kind: type[T], verb: str, arguments: list[str], default: T | None = None) -> T:
     """Build a dataclass of flags from words; leaves the program after --help and after a wrong flag.
 

@@ -13,7 +13,7 @@ from classwise.selection import Last
 from classwise.threat import linf
 from classwise.training import Hardware, OneCycle, TrainConfig
 from classwise.training.optimizer import SGD
-from classwise.training.schedule import Constant
+from classwise.training.schedule import Cosine
 
 RADIUS = "0.18"
 """At this l_inf radius a naturally trained net is below 10 % robust, an adversarially trained one between 40 and 90 %."""
@@ -36,7 +36,7 @@ def digits_pgd_at() -> TrainConfig:
         schedule=OneCycle(),
         epochs=30,
         batch_size=64,
-        hardware=Hardware(precision="fp32"),
+        hardware=Hardware(precision="fp32", threads=1),
     )
 
 
@@ -60,11 +60,12 @@ def digits_ccm() -> TrainConfig:
 
 @register("recipe", "digits-faal")
 def digits_faal() -> TrainConfig:
-    """Repair of an adversarially trained digits net by KL-DRO class weights: a few epochs at a small learning rate.
+    """Repair of an adversarially trained digits net by KL-DRO class weights: ten epochs at a small learning rate.
 
-    Source: Zhang et al. 2024 (FAAL) for the method; epochs and learning rate are ours.
+    Source: Zhang et al. 2024 (FAAL) for the method; epochs, schedule and learning rate are ours, chosen by the
+    validation scores of three training seeds.
     """
-    return _changed(policy=KLDRO(tau=0.5), optimizer=SGD(lr=0.01, weight_decay=5e-4), schedule=Constant(), epochs=5)
+    return _changed(policy=KLDRO(tau=0.5), optimizer=SGD(lr=0.03, weight_decay=5e-4), schedule=Cosine(), epochs=10)
 
 
 def _changed(**fields: object) -> TrainConfig:

@@ -119,7 +119,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
         meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known, whole = meta["format"] <= FORMAT, meta.pop("seal") == _seal(meta)
     except FileNotFoundError:
-        raise ValueError(f"{str(folder)!r} is no checkpoint: it has no meta.json") from None
+        raise ValueError(
+            f"{str(folder)!r} is no checkpoint: it has no meta.json; give a run directory, or a folder in its checkpoints"
+        ) from None
     except (ValueError, KeyError, TypeError, OSError):
         known, whole = True, False
     if not known:

@@ -60,7 +60,9 @@ class RunDirectory:
     def require(self) -> None:
         """Raise ``ValueError`` where no run was begun."""
         if not self.exists:
-            raise ValueError(f"{str(self.path)!r} is no run directory: it has no {CONFIG}")
+            raise ValueError(
+                f"{str(self.path)!r} is no run directory: it has no {CONFIG}; give the folder that training wrote"
+            )
 
     def read_config(self, kind: type[T]) -> T:
         """The configuration of the run.

@@ -23,7 +23,8 @@ def estimate(config: TrainConfig) -> str:
     runtime = Runtime(config.hardware)
     roles = config.split.apply(config.data.load().train)
     steps = -(-len(roles.train) // config.batch_size)
-    seconds = _seconds_per_step(config, runtime, roles)
+    with runtime.session(config.seed):
+        seconds = _seconds_per_step(config, runtime, roles)
     # Each epoch also attacks the validation images once, and once more for averaged weights.
     per_image = seconds / config.batch_size / (config.adversary.forwards() + 1)
     validation = len(roles.validation) * per_image * (config.validation_attack.forwards() + 2)
@@ -38,8 +39,7 @@ def estimate(config: TrainConfig) -> str:
 def _seconds_per_step(config: TrainConfig, runtime: Runtime, roles: Roles) -> float:
     """Time of one step on random images, after one step to warm up."""
     data = roles.train
-    with runtime.seeded(config.seed):
-        network = config.model.build(data.num_classes, data.shape)
+    network = config.model.build(data.num_classes, data.shape)
     check_model(network, roles.validation, torch.device("cpu"))
     inner = runtime.place(network).train()
     optimizer = config.optimizer.build(inner.parameters())

@@ -37,9 +37,7 @@ class Meter:
                 self._add(f"term:{name}", term.detach().double().sum())
             self._add("loss", loss.detach().double() * batch.total / self.runtime.world)
             if weights is not None:
-                present = (member.sum(0) > 0).to(member)
-                self._add("weight", weights.to(member) * present)
-                self._add("present", present)
+                self._add("weight", weights.to(member) * member.sum(0))
 
     def finish(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Statistics for the policy ("train_…", on the CPU, float64), and plain values for the event log."""
@@ -60,7 +58,7 @@ class Meter:
             measure: stats[f"train_{measure}"].tolist() for measure in self.measures if measure != "probabilities"
         }
         if "weight" in sums:
-            plain["batch_weight"] = (sums["weight"] / sums["present"].clamp_min(1)).tolist()
+            plain["batch_weight"] = (sums["weight"] / count.clamp_min(1)).tolist()  # mean over its samples
         return stats, plain
 
     def _add(self, name: str, value: Tensor) -> None:

@@ -50,8 +50,6 @@ class Runtime:
         self.world = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
         self.device = _device(self.hardware.device)
-        if self.hardware.threads:
-            torch.set_num_threads(self.hardware.threads)
         precision = self.hardware.precision
         self.precision = ("bf16" if has_bf16(self.device) else "fp32") if precision == "auto" else precision
         if self.world > 1 and not dist.is_initialized():
@@ -99,17 +97,19 @@ class Runtime:
             dist.barrier()
 
     @contextmanager
-    def seeded(self, seed: int) -> Iterator[None]:
-        """Torch's global generators seeded for a while (weights at the start, dropout), then put back."""
+    def session(self, seed: int = 0) -> Iterator[None]:
+        """Torch's global settings for a while: threads, determinism, seeds (first weights, dropout); then put back."""
         devices = [self.device] if self.device.type == "cuda" else []
-        deterministic = torch.are_deterministic_algorithms_enabled()
+        deterministic, threads = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
             torch.use_deterministic_algorithms(self.hardware.deterministic or deterministic)
+            torch.set_num_threads(self.hardware.threads or threads)
             try:
                 yield
             finally:
                 torch.use_deterministic_algorithms(deterministic)
+                torch.set_num_threads(threads)
 
     def generator(self, seed: int) -> torch.Generator:
         """A generator on the device."""

@@ -55,7 +55,7 @@ def test_the_run_uses_everything_that_must_be_resumed(runs: tuple[Path, dict[str
     assert not torch.equal(first["global_rng"]["cpu"], state["global_rng"]["cpu"])  # dropout drew from it
     assert not torch.equal(first["policy"]["1.radius"], state["policy"]["1.radius"])
     assert state["step"] == 3 * 4
-    assert sorted(each.name for each in (run / "checkpoints").iterdir() if each.is_dir())== ["1", "2", "3"]
+    assert sorted(each.name for each in (run / "checkpoints").iterdir() if each.is_dir()) == ["1", "2", "3"]
     assert (run / "checkpoints" / "1" / "model.safetensors").exists()  # keep_epochs
     assert (run / "checkpoints" / "3" / "averaged.safetensors").exists()
 

@@ -153,9 +153,7 @@ def test_faal_step(
 
 
 @pytest.mark.parametrize("direction", ["reverse", "forward"])
-def test_our_class_weights_in_a_step(
-    direction: Any, world: World, step: Callable[..., Step], close: Close
-) -> None:
+def test_our_class_weights_in_a_step(direction: Any, world: World, step: Callable[..., Step], close: Close) -> None:
     """KL-DRO itself is its weights, as an independent solver finds them, put into the step checked above."""
     case = world.arrays("faal_step_at_tau50.npz")
     ours = step(case, world.unit, lr=float(case["lr"]), policy=KLDRO(tau=0.5, direction=direction))
