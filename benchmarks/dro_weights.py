@@ -6,9 +6,7 @@ each batch with one term of the objective per sample. All contenders take turns 
 medians.
 """
 
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from classwise.theory import optimality_gap, worst_case_weights
 from report import write_result
+from timing import seconds
 
 SAMPLES = 128
 PROBLEMS = 1000
@@ -175,22 +174,6 @@ def operations(classes: int, tau: float, device: str) -> dict[str, Any]:
         worst_case_weights(losses, tau)
     reads = sorted(HOST_READS & {*counter.launches, *counter.views})
     return {"launches": len(counter.launches), "views": len(counter.views), "host_reads": reads}
-
-
-def seconds(work: Callable[[], object], device: str, repeats: int = 1) -> float:
-    """Mean seconds of one call over a few calls in a row, including what they left running on the device."""
-    synchronise(device)
-    start = time.perf_counter()
-    for _ in range(repeats):
-        work()
-    synchronise(device)
-    return (time.perf_counter() - start) / repeats
-
-
-def synchronise(device: str) -> None:
-    """Wait for the device."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

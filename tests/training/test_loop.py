@@ -14,12 +14,16 @@ from torch import Tensor, nn
 from classwise import ClassData, ClassPolicy, Run, Selection, config, linf, register
 from classwise.attacks import PGD
 from classwise.averaging import EpochEMA
+from classwise.data import Roles
 from classwise.evaluation.collect import Evaluator
 from classwise.metrics import ClassTable
 from classwise.models.modes import mode
 from classwise.objectives import Natural, Trades
 from classwise.policies import KLDRO, CalibratedRadius, Combined, Fixed, Uniform
-from classwise.training import SGD, OneCycle, Steps
+from classwise.progress import Silent
+from classwise.runs import RunDirectory
+from classwise.training import SGD, OneCycle, Runtime, Steps
+from classwise.training.loop import Trainer
 from classwise.training.observe import check_needs
 from classwise.training.step import Stepper
 
@@ -194,6 +198,39 @@ def test_a_class_of_weight_zero_is_not_learnt(toy_run: Train, tmp_path: Path) ->
     clean = run.history[-1]["validation"]["raw"]["clean"]
     assert clean[0] == 0
     assert min(clean[1:]) > 0.6
+
+
+def test_permuting_the_labels_of_a_run_permutes_its_knobs(
+    toy_data: Data, toy_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Same images, same order, same network with its outputs permuted: only the names of the classes differ."""
+    config = toy_config(epochs=3, policy=Combined(members=(KLDRO(tau=0.3), CalibratedRadius(begin=1))))
+    straight, new = config.split.apply(toy_data()), torch.tensor([2, 0, 1])
+    permuted = Roles(
+        *(
+            ClassData(role.images, new[role.labels], role.class_names, role.index)
+            for role in (straight.train, straight.validation)
+        )
+    )
+    histories = []
+    for i, roles in enumerate((straight, permuted)):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        if i:
+            for parameter in network.parameters():
+                parameter.data[new] = parameter.data.clone()
+        directory = RunDirectory(tmp_path / str(i))
+        Trainer(config, directory, roles, network, Runtime(config.hardware), {}).fit(Silent())
+        histories.append(directory.events.read("epoch"))
+    for one, other in zip(*histories, strict=True):
+        for first, second in (
+            (one["knobs"]["radius"], other["knobs"]["radius"]),
+            (one["train"]["batch_weight"], other["train"]["batch_weight"]),
+            (one["validation"]["raw"]["robust"], other["validation"]["raw"]["robust"]),
+        ):
+            assert first == pytest.approx([second[i] for i in new.tolist()], abs=1e-4)
+        assert len(set(one["train"]["batch_weight"])) == 3
+    assert len(set(histories[0][2]["knobs"]["radius"])) > 1
 
 
 def test_groups_equal_to_labels_change_nothing(toy_run: Train, toy_data: Data, tmp_path: Path) -> None:

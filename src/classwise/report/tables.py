@@ -45,7 +45,7 @@ def audit_text(result: AuditResult) -> str:
                     "clean %": percent(row["clean"]),
                     "robust %": percent(row["robust"]),
                     f"{level(table.confidence)} (Wilson)": limits(row["robust_low"], row["robust_high"]),
-                    "boundary error %": percent(row["boundary"]),
+                    "boundary %": percent(row["boundary"]),
                     "": "weakest" if row["name"] == table.weakest else "",
                 }
                 for row in table.rows()
@@ -135,7 +135,7 @@ def _text(blocks: Sequence[Block]) -> str:
     except ImportError:
         return "\n".join(block if isinstance(block, str) else f"\n{markdown(block)}\n" for block in blocks)
     terminal = sys.stdout.isatty()
-    width = max(shutil.get_terminal_size().columns, 80)
+    width = max(shutil.get_terminal_size().columns, 80) if terminal else 160
     buffer = io.StringIO()
     console = Console(
         file=buffer,
@@ -158,7 +158,7 @@ def _rich_table(rows: Sequence[Row]) -> RenderableType:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(rows[0]):
-        table.add_column(name, justify="left" if i == 0 or not name else "right", no_wrap=i > 0, overflow="fold")
+        table.add_column(name, justify="left" if i == 0 or not name else "right", no_wrap=i > 0, overflow="fold", min_width=10 if i == 0 else None)
     for row in rows:
         mark = row[""]
         cells = [str(value) for value in row.values()]
