@@ -27,7 +27,7 @@ class Rogue(Attack):
             "far": x + 10 * spread,
             "just outside": x + 1.3 * float(threat.radius) * spread.sign(),
             "below the box": torch.full_like(x, -3.0),
-            "a hair away": x + 5e-7,
+            "a hair away": x + 5e-7 * (0.5 - x).sign(),
             "with gradient": (x + spread).requires_grad_() * 2,
         }[self.kind_of_wrong]
 
