@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -99,7 +100,9 @@ class Bars:
 
 
 def default_progress() -> Progress:
-    """Bars where standard error is a terminal and rich is installed, plain lines elsewhere."""
+    """Bars in a terminal where rich is installed, plain lines elsewhere; of several processes only the first shows any."""
+    if os.environ.get("RANK", "0") != "0":
+        return Silent()
     if sys.stderr.isatty():
         try:
             import rich  # noqa: F401 - only whether it is there

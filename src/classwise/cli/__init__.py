@@ -22,6 +22,9 @@ VERBS = {
     "doctor": "Report versions, devices and what is broken.",
 }
 
+RESUMABLE = ("demo", "finetune", "train")
+"""Verbs that go on where they were interrupted."""
+
 HINT = """\
 classwise demo                                           the whole job on bundled images, with a report
 classwise train digits-pgd-at --out runs/at              train a robust network
@@ -56,6 +59,8 @@ def run(arguments: list[str]) -> int:
             from classwise.registry import did_you_mean
 
             raise ValueError(f"there is no such command{did_you_mean(verb, list(VERBS))}")
+        if os.environ.get("RANK", "0") != "0":  # of several processes the first one speaks
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - lives as long as the process
         command = importlib.import_module(f"classwise.cli.{verb}")
         with warnings.catch_warnings():
             warnings.showwarning = _note
@@ -80,7 +85,8 @@ def run(arguments: list[str]) -> int:
         )
         return USER_MISTAKE
     except KeyboardInterrupt:
-        print(f"\nclasswise {verb}: interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+        goes_on = "continues from the last checkpoint" if verb in RESUMABLE else "starts again"
+        print(f"\nclasswise {verb}: interrupted; the same command {goes_on}", file=sys.stderr)
         return INTERRUPTED
 
 

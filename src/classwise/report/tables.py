@@ -158,7 +158,13 @@ def _rich_table(rows: Sequence[Row]) -> RenderableType:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(rows[0]):
-        table.add_column(name, justify="left" if i == 0 or not name else "right", no_wrap=i > 0, overflow="fold", min_width=10 if i == 0 else None)
+        table.add_column(
+            name,
+            justify="left" if i == 0 or not name else "right",
+            no_wrap=i > 0,
+            overflow="fold",
+            min_width=10 if i == 0 else None,
+        )
     for row in rows:
         mark = row[""]
         cells = [str(value) for value in row.values()]

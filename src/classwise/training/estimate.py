@@ -9,6 +9,7 @@ import torch
 from classwise.data import Batch, Roles
 from classwise.evaluation.sanity import check_model
 from classwise.policies.base import all_knobs
+from classwise.progress import default_progress
 from classwise.training.config import TrainConfig
 from classwise.training.meter import Meter
 from classwise.training.observe import measured
@@ -26,7 +27,8 @@ def estimate(config: TrainConfig) -> str:
     with runtime.session(config.seed):
         seconds = _seconds_per_step(config, runtime, roles)
     # Each epoch also attacks the validation images once, and once more for averaged weights.
-    per_image = seconds / config.batch_size / (config.adversary.forwards() + 1)
+    attack = config.adversary.forwards() if config.objective.attacked else 0
+    per_image = seconds / config.batch_size / (attack + 1)
     validation = len(roles.validation) * per_image * (config.validation_attack.forwards() + 2)
     total = config.epochs * (steps * seconds + validation)
     return (
@@ -52,11 +54,13 @@ def _seconds_per_step(config: TrainConfig, runtime: Runtime, roles: Roles) -> fl
     knobs = all_knobs(config.policy, state, data.num_groups, runtime.device)
     meter = Meter(measured(config.policy.observes(), "train"), runtime)
     began = 0.0
-    for i in range(1 + TIMED_STEPS):
-        if i == 1:
-            _wait(runtime)
-            began = time.perf_counter()
-        state = stepper(batch, knobs, state, 0, meter)
+    with default_progress().task("time a few steps", 1 + TIMED_STEPS) as advance:
+        for i in range(1 + TIMED_STEPS):
+            if i == 1:
+                _wait(runtime)
+                began = time.perf_counter()
+            state = stepper(batch, knobs, state, 0, meter)
+            advance()
     _wait(runtime)
     return (time.perf_counter() - began) / TIMED_STEPS
 

@@ -61,8 +61,11 @@ class Runtime:
         return self.rank == 0
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move a network to the device, convolutions in channels-last layout."""
-        return model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        """Move a network to the device, in the layouts that are fastest there."""
+        model = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.device.type == "cpu":
+            _plain_on_narrow_maps(model)
+        return model
 
     def layout(self, x: Tensor) -> Tensor:
         """Images in the layout the network computes in."""
@@ -127,6 +130,27 @@ class Runtime:
         torch.set_rng_state(state["cpu"].cpu())
         if self.device.type == "cuda" and "cuda" in state:
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+
+
+NARROW, DEEP = 4, 512
+"""Width of a feature map and number of channels from which channels-last is no gain on a CPU."""
+
+
+def _plain_on_narrow_maps(model: nn.Module) -> None:
+    """Let deep convolutions compute on narrow feature maps in PyTorch's default layout.
+
+    The channels-last kernels of a CPU work row by row: with 512 channels and rows of 4 pixels they take 1.6 times
+    (bf16) as long as those of the default layout, which is a tenth of a training step of a ResNet-18.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels >= DEEP and max(module.kernel_size) > 1:
+            module.weight.data = module.weight.data.contiguous()
+            module.register_forward_pre_hook(_plain_if_narrow)
+
+
+def _plain_if_narrow(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+    (x,) = inputs
+    return (x.contiguous(),) if x.shape[-1] <= NARROW else None
 
 
 def has_bf16(device: torch.device) -> bool:
