@@ -18,17 +18,19 @@ from classwise.data import ClassData, Dataset, GivenData, Roles
 from classwise.evaluation import AuditResult, Comparison, compare_audits
 from classwise.evaluation.audit import plan_audit, run_audit
 from classwise.evaluation.sanity import check_model
-from classwise.models import GivenModel, ModelBuilder
+from classwise.models import GivenModel, ModelBuilder, weights_digest
 from classwise.progress import Progress, default_progress
 from classwise.recipes import recipe as recipe_named
 from classwise.run import Run
 from classwise.runs import RunDirectory
 from classwise.runs.atomic import write_json
 from classwise.runs.environment import environment
+from classwise.runs.events import EventLog
 from classwise.threat import ThreatModel, linf
 from classwise.trained import find_model, run_facts
 from classwise.training import Hardware, Runtime, TrainConfig
 from classwise.training.loop import Trainer
+from classwise.training.runtime import full_fp32
 
 Threats = ThreatModel | Sequence[ThreatModel]
 
@@ -59,7 +61,7 @@ def train(
     if data is not None:
         config = replace(config, data=data.source or GivenData(title=data.name, sha256=data.train.checksum()))
     if network is not None:
-        config = replace(config, model=GivenModel(title=type(network).__name__))
+        config = replace(config, model=GivenModel(title=type(network).__name__, sha256=weights_digest(network)))
     directory = RunDirectory(out)
     runtime = Runtime(config.hardware)
     with directory.lock() if runtime.is_main else nullcontext():
@@ -83,10 +85,7 @@ def train(
             trainer = Trainer(config, directory, roles, model, runtime, facts)
             if runtime.is_main:
                 directory.begin(config)
-                write_json(
-                    directory.path / "environment.json",
-                    environment() | {"device": str(runtime.device), "precision": runtime.precision},
-                )
+                _write_environment(directory, runtime)
                 for plugin in plugins:
                     directory.keep_plugin(plugin)
                 _write_roles(directory, roles)
@@ -123,13 +122,23 @@ def finetune(
         ValueError: As for :func:`train`; or the model cannot be read.
     """
     config = recipe if isinstance(recipe, TrainConfig) else recipe_named(recipe)
-    if isinstance(model, nn.Module):
-        config = replace(config, start="given", **changes)
-        return train(config, out, data=data, network=model, progress=progress)
-    if network is not None:
-        config = replace(config, model=network)
-    config = repair_config(model.path if isinstance(model, Run) else model, config)
-    return train(replace(config, **changes), out, data=data, progress=progress)
+    live = model if isinstance(model, nn.Module) else None
+    if live is not None:
+        config = replace(config, start="given")
+    else:
+        if network is not None:
+            config = replace(config, model=network)
+        assert not isinstance(model, nn.Module)
+        config = repair_config(model.path if isinstance(model, Run) else model, config)
+        if isinstance(model, Run):
+            data = data or model.dataset
+        if isinstance(config.model, GivenModel):
+            if not isinstance(model, Run):
+                raise ValueError(
+                    f"the network of {str(model)!r} was handed over in Python: pass the Run, or the network itself"
+                )
+            live = model.model()
+    return train(replace(config, **changes), out, data=data, network=live, progress=progress)
 
 
 def audit(
@@ -142,7 +151,7 @@ def audit(
     batch_size: int = 256,
     network: ModelBuilder | None = None,
     device: str = "auto",
-    split: str = "test",
+    split: str = "",
     progress: Progress | None = None,
 ) -> AuditResult:
     """Attack a model and count, class by class, what withstands.
@@ -158,41 +167,44 @@ def audit(
         batch_size: Images of a micro-batch.
         network: Architecture, needed for a file of weights.
         device: Where a model that was read from disk is run.
-        split: Role of the images, for the record.
+        split: Role of the images, for the record; default: "test" for a data set or a run, "given" for live images.
         progress: Where progress is shown; default: the terminal.
 
     Raises:
         ValueError: The model, the data or the attack cannot be used; the message says how to mend it.
     """
     config: TrainConfig | None = None
-    described = type(model).__name__
-    if isinstance(data, Dataset):
-        data = data.test
-    if isinstance(model, Run | Path | str):
-        path = model.path if isinstance(model, Run) else Path(model)
-        about = (data.num_classes, data.shape) if data is not None else ()
-        found = find_model(path, network, *about)
-        config, described = found.config, found.described
+    described, dataset, runtime = type(model).__name__, None, None
+    if isinstance(model, Run):
+        config, described, dataset = model.config, model.path.name, model.dataset
+        model, runtime = model.model(), Runtime(Hardware(device=device))
+    elif isinstance(model, Path | str):
+        sample = data.train if isinstance(data, Dataset) else data
+        found = find_model(model, network, *((sample.num_classes, sample.shape) if sample is not None else ()))
+        config, described, model = found.config, found.described, found.network
         runtime = Runtime(Hardware(device=device))
-        model, on = runtime.place(found.network).eval(), runtime.device
-    else:
-        on = _device_of(model)
-    if data is None:
-        if config is None:
-            raise ValueError("no data given: name a data set, or audit a run that knows its own")
-        data = config.data.load().test
+        dataset = config.data.load() if config is not None and data is None else None
+    split = split or ("given" if isinstance(data, ClassData) else "test")
+    if data is None and dataset is None:
+        raise ValueError("no data given: name a data set, or audit a run that knows its own")
+    images = data if isinstance(data, ClassData) else (data or dataset).test  # type: ignore[union-attr]
     if threat is None:
         threat = config.threat if config is not None else linf("8/255")
-    plan = plan_audit(
-        data,
-        model=described,
-        threats=[threat] if isinstance(threat, ThreatModel) else list(threat),
-        attacks=attacks,
-        seed=seed,
-        batch_size=batch_size,
-        split=split,
+    threats = (
+        [threat] if isinstance(threat, ThreatModel) else list(threat) if isinstance(threat, Sequence) else [threat]
     )
-    return run_audit(model, data, plan, on, progress or default_progress())
+    if not all(isinstance(each, ThreatModel) for each in threats):
+        raise ValueError(f"threat {threat!r} is no threat model: write classwise.linf('8/255') or classwise.l2(0.5)")
+    plan = plan_audit(
+        images, model=described, threats=threats, attacks=attacks, seed=seed, batch_size=batch_size, split=split
+    )
+    if runtime is not None:
+        assert isinstance(model, nn.Module)
+        model, on = runtime.place(model).eval(), runtime.device
+    else:
+        on = _device_of(model)
+    with full_fp32():
+        return run_audit(model, images, plan, on, progress or default_progress())
 
 
 def compare(before: AuditResult | Path | str, after: AuditResult | Path | str) -> Comparison:
@@ -211,21 +223,24 @@ def compare(before: AuditResult | Path | str, after: AuditResult | Path | str) -
 def repair_config(start: Path | str, method: TrainConfig, keep: Sequence[str] = ()) -> TrainConfig:
     """The configuration of a repair: the problem of the run that the start belongs to, the method of a recipe.
 
+    Fields in which the method differs from the recipe it names were set by hand, and stay.
+
     Args:
         start: A run directory, a checkpoint folder or a file of weights.
         method: What the recipe says.
-        keep: Axes that were chosen by hand and stay as the method has them.
+        keep: Further axes that stay as the method has them.
 
     Raises:
-        ValueError: The start does not exist, or its network was a live object.
+        ValueError: The start does not exist.
     """
     if not Path(start).exists():
         raise ValueError(
             f"{str(start)!r} does not exist: give a run directory, a checkpoint folder or a file of weights"
         )
-    facts = run_facts(Path(start))
-    config = replace(method, start=str(start))
-    return replace(config, **{name: value for name, value in facts.items() if name not in keep})
+    as_named = recipe_named(method.recipe) if method.recipe else method
+    by_hand = {name for name in vars(method) if getattr(method, name) != getattr(as_named, name)}
+    facts = {name: value for name, value in run_facts(Path(start)).items() if name not in {*keep, *by_hand}}
+    return replace(method, start=str(Path(start).resolve()), **facts)
 
 
 def _audit_of(given: AuditResult | Path | str) -> AuditResult:
@@ -245,6 +260,16 @@ def _network(config: TrainConfig, roles: Roles, live: nn.Module | None) -> nn.Mo
     if config.start:
         return find_model(config.start, config.model, classes, shape).network
     return config.model.build(classes, shape)
+
+
+def _write_environment(directory: RunDirectory, runtime: Runtime) -> None:
+    """What the run began on; what it went on with later is appended to ``resumes.jsonl``."""
+    facts = environment() | {"device": str(runtime.device), "precision": runtime.precision}
+    path = directory.path / "environment.json"
+    if path.exists():
+        EventLog(directory.path / "resumes.jsonl").append("resume", **facts)
+    else:
+        write_json(path, facts)
 
 
 def _write_roles(directory: RunDirectory, roles: Roles) -> None:

@@ -136,7 +136,7 @@ def from_yaml(kind: type[T], path: str | Path) -> T:
     """
     path = Path(path)
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except FileNotFoundError:
         raise ValueError(f"configuration file {str(path)!r} does not exist") from None
     except OSError as error:
@@ -164,6 +164,18 @@ def differences(first: Any, second: Any, where: str = "") -> list[str]:
         inner = (differences(first.get(key), second.get(key), f"{where}.{key}".lstrip(".")) for key in keys)
         return [line for lines in inner for line in lines]
     return [] if first == second else [f"{where}: {first} → {second}"]
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's safe loader, which also refuses a key that is written twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See ``yaml.SafeLoader``."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for i, key in enumerate(keys) if key in keys[:i]]
+        if twice:
+            raise yaml.YAMLError(f"the key {twice[0]!r} is written twice in one mapping")
+        return super().construct_mapping(node, deep)
 
 
 def _component(kind: type[Component], value: Any, where: str) -> Any:

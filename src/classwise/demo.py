@@ -68,6 +68,8 @@ def run_demo(out: Path | str, say: Callable[[str], None], progress: Progress | N
     chosen = max(tried, key=lambda setting: tried[setting])
     repaired = runs[chosen]
     say(f"   Chosen: tau {chosen[0]:g}, learning rate {chosen[1]:g} (score: average + worst-class robust accuracy).")
+    if tried[chosen] <= start:
+        say("   No setting scores above the start model: the validation images support none of these repairs.")
     say("4. Audit it again on the same test images, and compare image by image.\n")
     after: AuditResult = repaired.audit(like=before, progress=progress)
     comparison = api.compare(before, after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class Run:
         self,
         like: AuditResult | None = None,
         *,
-        threat: ThreatModel | list[ThreatModel] | None = None,
+        threat: ThreatModel | Sequence[ThreatModel] | None = None,
         attacks: Attacks = "pgd-20",
         checkpoint: str = "selected",
         per_class: int = 0,
@@ -126,7 +127,7 @@ class Run:
         hardware = self.config.hardware
         runtime = Runtime(configuration.replace(hardware, device=device) if device else hardware)
         folder, averaged = self.checkpoint(checkpoint)
-        described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, after {folder.name} epochs)"
+        described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, after epoch {folder.name})"
         if like is not None:
             data = self.dataset.test.at(like.outcomes.index.tolist())
             plan = configuration.replace(like.plan, model=described)
@@ -136,7 +137,9 @@ class Run:
                 )
         else:
             data = self.dataset.test.first_per_class(per_class) if per_class else self.dataset.test
-            threats = threat if isinstance(threat, list) else [threat or self.config.threat]
+            threats = (
+                [threat or self.config.threat] if threat is None or isinstance(threat, ThreatModel) else list(threat)
+            )
             plan = plan_audit(data, model=described, threats=threats, attacks=attacks, seed=seed, batch_size=batch_size)
         with runtime.session():
             model = runtime.place(self.model(checkpoint)).eval()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from classwise.configuration import config
 from classwise.radius import Radius
+from classwise.widest import widest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +43,6 @@ class ThreatModel:
 
     def __str__(self) -> str:
         return f"{self.norm} {self.radius}"
-
-    def with_radius(self, radius: float | str) -> ThreatModel:
-        """The same norm with another radius."""
-        return ThreatModel(norm=self.norm, radius=Radius(radius))
 
     def project(self, x_adv: Tensor, x: Tensor, radius: Tensor) -> Tensor:
         """The point of the ball around ``x`` nearest to ``x_adv``, then clipped to the box.
@@ -83,8 +80,8 @@ class ThreatModel:
         return (x + delta).clamp(0, 1)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """Distance of each sample from its original, shape (N,), in float64."""
-        delta = (x_adv.double() - x.double()).flatten(1)
+        """Distance of each sample from its original, shape (N,), in the widest float of the device."""
+        delta = (widest(x_adv) - widest(x)).flatten(1)
         return delta.abs().amax(1) if self.norm == "linf" else delta.norm(dim=1)
 
     @staticmethod

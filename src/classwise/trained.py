@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from classwise.configuration import from_plain
-from classwise.models import GivenModel, ModelBuilder, load_foreign
+from classwise.models import ModelBuilder, load_foreign
 from classwise.runs import RunDirectory, checkpoints
 from classwise.training.config import TrainConfig
 
@@ -72,7 +72,7 @@ def find_model(
     config = directory.read_config(TrainConfig) if directory.exists else None
     network, builder = network_from(folder, averaged)
     which = "averaged weights, " if averaged else ""
-    return Trained(network, f"{directory.path.name} ({which}after {folder.name} epochs)", builder, config)
+    return Trained(network, f"{directory.path.name} ({which}after epoch {folder.name})", builder, config)
 
 
 def run_facts(path: Path) -> dict[str, Any]:
@@ -80,18 +80,11 @@ def run_facts(path: Path) -> dict[str, Any]:
 
     Args:
         path: A run directory or a checkpoint folder; a file of weights knows nothing, which gives {}.
-
-    Raises:
-        ValueError: The run's network was a live object, which cannot be built again.
     """
     owner = next((each for each in (path, path.parent.parent) if RunDirectory(each).exists), None)
     if owner is None or path.is_file():
         return {}
     config = RunDirectory(owner).read_config(TrainConfig)
-    if isinstance(config.model, GivenModel):
-        raise ValueError(
-            f"the network of {str(path)!r} was handed over in Python: load its weights there and pass the network itself"
-        )
     problem = ("data", "split", "model", "threat", "augmentation", "batch_size", "hardware", "validation_attack")
     return {field: getattr(config, field) for field in problem}
 

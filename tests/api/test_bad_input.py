@@ -200,7 +200,7 @@ def test_bad_radii(radius: float | str, message: str) -> None:
     for make in (
         lambda: cw.linf(radius),
         lambda: cw.ThreatModel(radius=radius),  # type: ignore[arg-type]
-        lambda: cw.linf("8/255").with_radius(radius),
+        lambda: cw.ThreatModel(radius=radius),
     ):
         with pytest.raises(ValueError, match=message):
             make()

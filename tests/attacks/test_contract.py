@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from classwise import config
 from classwise.attacks import PGD, Attack
+from classwise.configuration import replace
 from classwise.randomness import KeyedNoise
 from classwise.threat import ThreatModel, l2, linf
 
@@ -74,7 +75,9 @@ def test_radius_zero_returns_the_original_exactly(
     x_adv = PGD(steps=3, start=start)(linear, x, y, threat=threat, noise=KeyedNoise(0, torch.arange(40)), radius=radius)
     assert torch.equal(x_adv[::2], x[::2])
     assert bool((x_adv[1::2] != x[1::2]).flatten(1).any(1).all())
-    none = PGD(steps=3, start=start)(linear, x, y, threat=threat.with_radius(0), noise=KeyedNoise(0, torch.arange(40)))
+    none = PGD(steps=3, start=start)(
+        linear, x, y, threat=replace(threat, radius=0), noise=KeyedNoise(0, torch.arange(40))
+    )
     assert torch.equal(none, x)
 
 

@@ -23,7 +23,7 @@ def run(words: list[str], folder: Path) -> str:
 
 def test_the_snippets_run_in_order(tmp_path: Path) -> None:
     snippets = [text for text in PYTHON if "@register" not in text]
-    assert len(snippets) == 4
+    assert len(snippets) == 5
     printed = run([sys.executable, "-c", "\n".join(snippets)], tmp_path)
     assert "digits" in printed
     assert "McNemar" in printed or "No single class changed" in printed

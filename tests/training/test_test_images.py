@@ -25,6 +25,7 @@ def poisoned(toy_data: Callable[..., ClassData]) -> Dataset:
     return Dataset("poisoned", train=toy_data(), test=touch)
 
 
+@pytest.mark.filterwarnings("ignore:the start model is not robust")
 def test_training_and_repair_do_not_touch_them(
     poisoned: Dataset, toy_config: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from classwise.configuration import Component, config
 from classwise.models.modes import mode
 from classwise.randomness import Noise
 from classwise.threat import ThreatModel
+from classwise.widest import widest
 
 Classifier = Callable[[Tensor], Tensor]
 """Logits (N, K) for images (N, …) in [0, 1]; a torch module or any differentiable function."""
@@ -79,7 +80,7 @@ class Attack(Component):
             step_scale = torch.ones_like(radius)
         with mode(model, training=self.bn_mode == "train"):
             x_adv = self.run(model, x, y, threat, radius, step_scale.to(x.dtype), noise, inner or Inner()).detach()
-        inside = threat.distance(x_adv, x) <= radius.double() + 1e-6
+        inside = threat.distance(x_adv, x) <= widest(radius) + 1e-6
         in_box = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
         kept = (inside & in_box).view(-1, *[1] * (x.dim() - 1))
         x_adv = torch.where(kept, x_adv, threat.project(x_adv, x, radius))

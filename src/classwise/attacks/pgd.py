@@ -72,28 +72,20 @@ class PGD(Attack):
         if loss == "kl":
             with torch.no_grad(), _full_precision(x):
                 reference = widen(model(x))
-        best, best_rank = x, None
+        best, best_value, best_fooled = x, None, None
         for _ in range(self.restarts):
-            x_adv = self._ascend(
-                model,
-                x,
-                y,
-                threat,
-                radius,
-                step,
-                self._first(start, x, threat, radius, noise),
-                loss,
-                reference,
-            )
+            first = self._first(start, x, threat, radius, noise)
+            x_adv = self._ascend(model, x, y, threat, radius, step, first, loss, reference)
             if self.restarts == 1:
                 return x_adv
-            rank = self._rank(model, x_adv, y, loss, reference)
-            if best_rank is None:
-                best, best_rank = x_adv, rank
+            value, fooled = self._judge(model, x_adv, y, loss, reference)
+            if best_value is None or best_fooled is None:
+                best, best_value, best_fooled = x_adv, value, fooled
                 continue
-            better = rank >= best_rank  # at equal rank the later one, as in the published code of ROF
+            # At equal loss the later one, as in the published code of ROF.
+            better = (fooled & ~best_fooled) | ((fooled == best_fooled) & (value >= best_value))
             best = torch.where(per_sample(better, x), x_adv, best)
-            best_rank = torch.where(better, rank, best_rank)
+            best_value, best_fooled = torch.where(better, value, best_value), fooled | best_fooled
         return best
 
     def _first(self, start: Start, x: Tensor, threat: ThreatModel, radius: Tensor, noise: Noise) -> Tensor:
@@ -126,12 +118,13 @@ class PGD(Attack):
             x_adv = moved
         return x_adv
 
-    def _rank(self, model: Classifier, x_adv: Tensor, y: Tensor, loss: AttackLoss, reference: Tensor | None) -> Tensor:
-        """Loss of the final point, lifted above every other where it fools the model."""
+    def _judge(
+        self, model: Classifier, x_adv: Tensor, y: Tensor, loss: AttackLoss, reference: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Loss of the final point (N,), and whether it fools the model (N,)."""
         with torch.no_grad():
             logits = widen(model(x_adv))
-            value = attack_loss(loss, logits, y, reference)
-            return torch.where(logit_margin(logits, y) > 0, value.sigmoid() - 2, value.sigmoid())
+            return attack_loss(loss, logits, y, reference), logit_margin(logits, y) <= 0
 
 
 def _full_precision(x: Tensor) -> torch.autocast:

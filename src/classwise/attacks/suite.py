@@ -43,7 +43,7 @@ def attack_list(attacks: Attacks) -> tuple[Attack, ...]:
         else:
             known = ["fgsm", "pgd-10", "pgd-20", "cw-20"]
             raise ValueError(
-                f"unknown attack {name!r}{registry.did_you_mean(name, known)} Write pgd-STEPS or cw-STEPS."
+                f"unknown attack {name!r} (write fgsm, pgd-STEPS or cw-STEPS){registry.did_you_mean(name, known)}"
             )
     return tuple(found)
 

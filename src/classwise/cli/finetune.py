@@ -15,11 +15,11 @@ from classwise.cli.flags import (
     RepairFields,
     base_config,
     chosen_parts,
-    describe_config,
     first_word,
     parse,
 )
 from classwise.cli.show import run_summary, start_summary
+from classwise.cli.training import carry_out, with_data_dir
 from classwise.runs import RunDirectory
 
 
@@ -39,6 +39,8 @@ class Flags:
     parts: Choice
     recipe: str = "faal-at"
     """Recipe or YAML file that says how to repair."""
+    data_dir: Path | None = None
+    """Folder of the data set's official files; the same as --data.folder."""
     dry_run: bool = False
     """Print the resolved configuration and an estimate of steps and time, and stop."""
 
@@ -63,16 +65,10 @@ def main(arguments: list[str]) -> int:
         out=Path("runs") / f"{Path(model).stem if model else 'model'}-{config.recipe or 'repair'}",
     )
     flags = parse(Flags, "finetune", arguments, default)
-    config = flags.config.plain()
-    if flags.dry_run:
-        from classwise.training.estimate import estimate
-
-        print(describe_config(config))
-        print(estimate(config))
-        return 0
-    run = api.train(config, flags.out, plugins=parts.plugin)
-    print(start_summary(run))
-    print(run_summary(run))
-    if RunDirectory(flags.model).exists:
-        print(f"      classwise compare {flags.model} {run.path}")
+    run = carry_out(with_data_dir(flags.config.plain(), flags.data_dir), flags.out, parts, flags.dry_run)
+    if run is not None:
+        print(start_summary(run))
+        print(run_summary(run))
+        if RunDirectory(flags.model).exists:
+            print(f"      classwise compare {flags.model} {run.path}")
     return 0

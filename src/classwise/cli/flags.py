@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self, TypeVar
 import tyro
 
 from classwise import configuration, registry
-from classwise.configuration import from_plain, from_yaml, to_plain
+from classwise.configuration import from_plain, from_yaml
 from classwise.radius import Radius
 from classwise.recipes import recipe
 from classwise.runs import RunDirectory
@@ -153,10 +153,3 @@ def first_word(verb: str, arguments: list[str], what: str) -> str | None:
     if not arguments or {"-h", "--help"} & set(arguments):
         return None
     raise ValueError(f"the flag {arguments[0]} stands before {what}: write `classwise {verb} {what} FLAGS`")
-
-
-def describe_config(config: TrainConfig) -> str:
-    """The configuration as YAML, for printing."""
-    import yaml
-
-    return yaml.safe_dump(to_plain(config), sort_keys=False, allow_unicode=True)

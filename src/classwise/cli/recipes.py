@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import tyro
 
 from classwise import registry
-from classwise.cli.flags import describe_config, parse
+from classwise.cli.flags import parse
+from classwise.configuration import to_yaml
 from classwise.recipes import recipe
 
 
@@ -27,7 +28,7 @@ def main(arguments: list[str]) -> int:
         config = recipe(flags.name)
         for line in (inspect.getdoc(registry.get("recipe", flags.name)) or "").splitlines():
             print(f"# {line}".rstrip())
-        print(describe_config(config), end="")
+        print(to_yaml(config), end="")
         return 0
     from rich.console import Console
     from rich.table import Table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from classwise.run import Run
@@ -10,7 +11,10 @@ from classwise.run import Run
 def start_summary(run: Run) -> str:
     """How the start model of a repair did on validation images."""
     entry = _logged(run, "start")
-    return f"Start model, {_validation(entry['validation']['raw'], run.class_names)}"
+    figures = f"Start model, {_validation(entry['validation']['raw'], run.class_names)}"
+    if not Path(run.config.start).is_file():
+        return figures
+    return f"{figures} If it was trained on these images elsewhere, its figures here are too high."
 
 
 def run_summary(run: Run) -> str:

@@ -8,18 +8,17 @@ from typing import Annotated
 
 import tyro
 
-from classwise import api
 from classwise.cli.flags import (
     Choice,
     Parts,
     TrainFields,
     base_config,
     chosen_parts,
-    describe_config,
     first_word,
     parse,
 )
 from classwise.cli.show import run_summary
+from classwise.cli.training import carry_out, with_data_dir
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,8 @@ class Flags:
     out: Path
     """Run directory."""
     parts: Choice
+    data_dir: Path | None = None
+    """Folder of the data set's official files; the same as --data.folder."""
     dry_run: bool = False
     """Print the resolved configuration and an estimate of steps and time, and stop."""
 
@@ -48,13 +49,7 @@ def main(arguments: list[str]) -> int:
         out=Path("runs") / (config.recipe or "run"),
     )
     flags = parse(Flags, "train", arguments, default)
-    config = flags.config.plain()
-    if flags.dry_run:
-        from classwise.training.estimate import estimate
-
-        print(describe_config(config))
-        print(estimate(config))
-        return 0
-    run = api.train(config, flags.out, plugins=parts.plugin)
-    print(run_summary(run))
+    run = carry_out(with_data_dir(flags.config.plain(), flags.data_dir), flags.out, parts, flags.dry_run)
+    if run is not None:
+        print(run_summary(run))
     return 0

@@ -47,9 +47,16 @@ class CropFlip(Augmentation):
     flip: bool = True
     """Whether half of the images are mirrored left to right."""
 
+    def check(self) -> None:
+        """Refuse a negative padding."""
+        if self.padding < 0:
+            raise ValueError(f"padding {self.padding} must be at least 0")
+
     def __call__(self, images: Tensor, noise: Noise) -> Tensor:
         """Crop and flip each image by its own draw."""
         n, c, h, w = images.shape
+        if self.mode == "reflect" and self.padding >= min(h, w):
+            raise ValueError(f"padding {self.padding} cannot be mirrored from {h}x{w} pixels: use less, or zeros")
         draws = noise.uniform(torch.empty(n, 3, device=images.device))
         shifts = (draws[:, :2] * (2 * self.padding + 1)).long()
         mode = "constant" if self.mode == "zeros" else "reflect"

@@ -45,7 +45,9 @@ class CIFAR10(DataSource):
         """
         folder = self._find()
         training = [file for file in ARCHIVES["cifar10"].files if file.startswith("data_batch_")]
-        return Dataset("cifar10", train=_read(folder, training), test=lambda: _read(folder, ["test_batch"]))
+        return Dataset(
+            "cifar10", train=_read(folder, training), test=lambda: _read(folder, ["test_batch"]), source=self
+        )
 
     def _find(self) -> Path:
         """The folder of the batches, all of them present."""

@@ -65,11 +65,6 @@ class ClassData:
         """Number of groups that class-wise statistics have."""
         return len(self.group_names)
 
-    @property
-    def groups_are_labels(self) -> bool:
-        """Whether the groups are the classes themselves."""
-        return torch.equal(self.groups, self.labels)
-
     def batch(self, rows: Tensor | slice, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Images as float32 in [0, 1] and labels of some rows, on a device."""
         images, labels = self.images[rows].to(device), self.labels[rows].to(device)
@@ -114,7 +109,7 @@ class ClassData:
         digest = hashlib.sha256()
         for tensor in (self.images, self.labels, self.groups, self.index):
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().numpy().data)
+            digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
 
     def _check(self) -> None:
@@ -127,6 +122,14 @@ class ClassData:
                 f"images of {self.name!r} have shape {tuple(images.shape)} and type {images.dtype}: "
                 "give (N, C, H, W) as uint8 in 0..255 or float32 in [0, 1]"
             )
+        names_given = (("class_names", self.class_names), ("group_names", self.group_names))
+        for what, given_names in names_given:
+            if isinstance(given_names, str) or len(set(given_names)) != len(given_names) or not given_names:
+                raise ValueError(f"{what} of {self.name!r} are {given_names!r}: give a tuple of different names")
+        if self.index.dtype != torch.int64 or self.index.shape != (len(images),):
+            raise ValueError(f"index of {self.name!r} must hold one int64 per image, shape ({len(images)},)")
+        if len(set(self.index.tolist())) != len(images):
+            raise ValueError(f"index of {self.name!r} names an image twice: give every image a number of its own")
         for what, values, names in (
             ("labels", labels, classes),
             ("groups", self.groups, len(self.group_names)),
@@ -169,6 +172,8 @@ class Dataset:
     def __init__(
         self, name: str, train: ClassData, test: Callable[[], ClassData], source: Component | None = None
     ) -> None:
+        if not callable(test):
+            raise ValueError(f"test of {name!r} must be a function that returns the test images: write lambda: images")
         self.name, self.train, self._read_test, self.source = name, train, test, source
 
     @cached_property

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from classwise.configuration import config
 from classwise.data.dataset import ClassData, rows_by_group
@@ -68,7 +67,3 @@ class Roles:
 
     train: ClassData
     validation: ClassData
-
-    def indices(self) -> dict[str, Tensor]:
-        """Index lists of the roles, as saved with the run."""
-        return {"train": self.train.index, "validation": self.validation.index}

@@ -24,6 +24,7 @@ from classwise.evaluation.collect import Evaluator
 from classwise.evaluation.outcomes import Outcomes
 from classwise.evaluation.sanity import check_mode
 from classwise.metrics import ClassTable, Estimate
+from classwise.models.given import weights_digest
 from classwise.progress import Progress
 from classwise.runs.atomic import write_bytes, write_json, write_text
 from classwise.runs.environment import environment
@@ -297,12 +298,9 @@ def stored_audit(
     progress: Progress | None = None,
 ) -> AuditResult:
     """Carry out a planned audit and keep it in a sub-folder, or read it where the same weights were audited so before."""
-    weights = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        weights.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     threat = plan.threats[0]
     radius = str(threat.radius).replace("/", "_")
-    target = folder / f"{threat.norm}-{radius}-{plan.key()}-{weights.hexdigest()[:8]}"
+    target = folder / f"{threat.norm}-{radius}-{plan.key()}-{weights_digest(model)[:8]}"
     if (target / SEAL).is_file():
         try:
             return AuditResult.load(target)

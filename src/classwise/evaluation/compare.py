@@ -42,26 +42,28 @@ class Comparison:
         }
 
     def findings(self) -> list[str]:
-        """What the intervals and tests allow to be claimed, in sentences; exactly that, and no more."""
+        """What the intervals and tests allow to be claimed, in sentences; exactly that, and no more.
+
+        Classes are tested by exact McNemar tests, Holm-corrected over the classes of a table (robust and clean apart);
+        the change over all samples by one such test. Two intervals that do not overlap show a change of the weakest
+        class; two that do, show nothing either way.
+        """
         sentences = [
             _change("Robust accuracy over all samples", self.robust),
             _change("Clean accuracy over all samples", self.clean),
         ]
         for table, what in ((self.robust, "robust"), (self.clean, "clean")):
-            if table.improved:
-                sentences.append(
-                    f"Higher {what} accuracy than before (exact McNemar, Holm-corrected): {', '.join(table.improved)}."
-                )
-            if table.worsened:
-                sentences.append(
-                    f"Lower {what} accuracy than before (exact McNemar, Holm-corrected): {', '.join(table.worsened)}."
-                )
+            for direction, names in (("Higher", table.improved), ("Lower", table.worsened)):
+                if names:
+                    sentences.append(
+                        f"{direction} {what} accuracy than before (exact McNemar, Holm-corrected): {', '.join(names)}."
+                    )
         before, after = self.before.worst, self.after.worst
         moved = f"Weakest class: {self.before.weakest} at {before} before, {self.after.weakest} at {after} after"
         if after.low > before.high:
-            sentences.append(f"{moved}: the intervals do not overlap, the floor has risen.")
+            sentences.append(f"{moved}: the intervals do not overlap, so the weakest class is stronger than before.")
         elif after.high < before.low:
-            sentences.append(f"{moved}: the intervals do not overlap, the floor has fallen.")
+            sentences.append(f"{moved}: the intervals do not overlap, so the weakest class is weaker than before.")
         else:
             sentences.append(f"{moved}: the intervals overlap, so a change of the weakest class is not shown.")
         if not (self.robust.improved or self.robust.worsened):
@@ -98,10 +100,11 @@ def compare_audits(before: AuditResult, after: AuditResult) -> Comparison:
 
 def _change(what: str, table: PairedTable) -> str:
     overall, difference = table.overall, table.overall.difference
-    shown = difference.low > 0 or difference.high < 0
+    shown = overall.p_value < 1 - table.confidence
     return (
         f"{what}: {100 * overall.before:.1f} % → {100 * overall.after:.1f} %, difference {100 * difference.value:+.1f} points "
-        f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]: {'a change is shown' if shown else 'no change is shown'}."
+        f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]: "
+        f"{'a change is shown' if shown else 'no change is shown'} (exact McNemar p = {overall.p_value:.3g})."
     )
 
 

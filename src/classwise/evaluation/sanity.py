@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from classwise.attacks.base import Classifier
 from classwise.data.dataset import ClassData
 from classwise.models.modes import mode
+from classwise.widest import widest
 
 FIRST = 8
 """Number of images that a model is tried on."""
@@ -43,7 +44,7 @@ def check_model(model: Classifier, data: ClassData, device: torch.device) -> Non
             "give images of the shape it was made for, or put resizing into the model"
         ) from error
     check_logits(answer, x, data.num_classes)
-    rows = answer.double()
+    rows = widest(answer)
     if bool((rows >= 0).all()) and bool(((rows.sum(1) - 1).abs() <= 1e-4).all()):
         raise ValueError(
             "the model's outputs are probabilities (each row sums to 1): remove its final softmax, since attacks and "

@@ -2,7 +2,7 @@
 
 from classwise.models.builder import ModelBuilder
 from classwise.models.foreign import load_foreign
-from classwise.models.given import GivenModel
+from classwise.models.given import GivenModel, weights_digest
 from classwise.models.linear import Linear
 from classwise.models.modes import mode
 from classwise.models.normalized import Normalized
@@ -20,4 +20,5 @@ __all__ = [
     "SmallCNN",
     "load_foreign",
     "mode",
+    "weights_digest",
 ]

@@ -22,6 +22,11 @@ class SmallCNN(ModelBuilder):
     hidden: int = 128
     """Units of the hidden layer."""
 
+    def check(self) -> None:
+        """Refuse layers without channels."""
+        if self.width < 1 or self.hidden < 1:
+            raise ValueError(f"width {self.width} and hidden {self.hidden} must be at least 1")
+
     def build(self, classes: int, shape: tuple[int, int, int]) -> nn.Module:
         """See :class:`ModelBuilder`."""
         channels, height, width = shape

@@ -115,8 +115,12 @@ def _aggregates(table: ClassTable) -> dict[str, Estimate]:
     return {
         "Clean accuracy, mean over samples:": table.overall("clean"),
         "Robust accuracy, mean over samples:": table.mean,
+        "Robust accuracy, mean over classes:": table.class_mean,
         "Robust accuracy, worst class:": table.worst,
+        "Robust accuracy, worst fifth:": table.worst_fifth,
+        "Robust accuracy, best class:": table.best,
         "Gap, best minus worst class:": table.gap,
+        "Standard deviation over classes:": table.standard_deviation,
     }
 
 

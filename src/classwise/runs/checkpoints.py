@@ -81,8 +81,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         raise cannot_write(folder, error) from error
 
 
-def load(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """Read a checkpoint folder and check every byte of it.
+def load(folder: Path) -> Checkpoint:
+    """Read a checkpoint folder, onto the CPU, and check every byte of it.
 
     Raises:
         ValueError: A file is missing, or differs from what was written.
@@ -103,7 +103,7 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Checkpoint:
     return Checkpoint(
         model=safetensors.torch.load(contents["model.safetensors"]),
         averaged=safetensors.torch.load(averaged) if averaged else {},
-        state=torch.load(io.BytesIO(state), map_location=device, weights_only=True) if state else {},
+        state=torch.load(io.BytesIO(state), map_location="cpu", weights_only=True) if state else {},
         meta=meta,
     )
 

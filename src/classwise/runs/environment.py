@@ -50,7 +50,7 @@ def _cpu() -> str:
 
 def _commit() -> str | None:
     """Commit of the source tree, with "+changes" when it differs from it; None outside a checkout."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     try:
         head, changes = (
             subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout

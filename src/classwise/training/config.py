@@ -71,5 +71,7 @@ class TrainConfig:
         """Refuse counts below one."""
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
+        if not 0 <= self.seed < 1 << 31:
+            raise ValueError(f"seed {self.seed} must lie in 0..2147483647")
         if any(not 0 <= kept <= self.epochs for kept in self.keep_epochs):
             raise ValueError(f"keep_epochs {list(self.keep_epochs)} must lie in 0..{self.epochs}")

@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from classwise.averaging import NoAveraging
 from classwise.data import Batch, Roles
 from classwise.evaluation.sanity import check_model
 from classwise.policies.base import all_knobs
@@ -26,11 +27,12 @@ def estimate(config: TrainConfig) -> str:
     steps = -(-len(roles.train) // config.batch_size)
     with runtime.session(config.seed):
         seconds = _seconds_per_step(config, runtime, roles)
-    # Each epoch also attacks the validation images once, and once more for averaged weights.
+    # Each epoch also attacks the validation images, once more for averaged weights; a repair does before the first one.
     attack = config.adversary.forwards() if config.objective.attacked else 0
     per_image = seconds / config.batch_size / (attack + 1)
-    validation = len(roles.validation) * per_image * (config.validation_attack.forwards() + 2)
-    total = config.epochs * (steps * seconds + validation)
+    passes = config.epochs * (1 if isinstance(config.averaging, NoAveraging) else 2) + (1 if config.start else 0)
+    validation = passes * len(roles.validation) * per_image * (config.validation_attack.forwards() + 2)
+    total = config.epochs * steps * seconds + validation
     return (
         f"{len(roles.train)} training and {len(roles.validation)} validation images; {config.epochs} epochs of {steps} "
         f"steps, {config.epochs * steps} in all; about {1000 * seconds:.0f} ms a step on {runtime.device} "

@@ -60,6 +60,8 @@ class Trainer:
         )
         self.needs = config.policy.observes() | frozenset(config.averaging.needs)
         check_needs(self.needs, config.objective.computes, config.objective.term_names)
+        if measured(config.averaging.needs, "train") or measured(config.averaging.needs, "batch"):
+            raise ValueError("an average may look at validation statistics only: let its needs begin with validation_")
         self.groups = roles.train.num_groups
         inner = runtime.place(model)
         network = Network(inner, runtime.wrap(inner))
@@ -106,7 +108,7 @@ class Trainer:
         """Train to the last epoch, from the last checkpoint where there is one."""
         config, state = self.config, self.state
         if not self._resume():
-            self._begin()
+            self._begin(progress)
         total = config.epochs * len(self.loader)
         with progress.task("train", total) as advance:
             advance(state.step)
@@ -117,14 +119,14 @@ class Trainer:
             self.directory.set_status("finished", epochs=state.epochs_done, steps=state.step, selected=best)
         self.runtime.barrier()
 
-    def _begin(self) -> None:
+    def _begin(self, progress: Progress) -> None:
         """Statistics before the first epoch, and the checkpoint of the first weights."""
         stats = {"epoch": torch.tensor(-1)}
         if self.runtime.is_main:
             self.directory.set_status("running")
             self.directory.events.cut(0)
         if measured(self.needs, "validation") or self.config.start:
-            table = self._validate(self.state.network.inner)
+            table = self._validate(self.state.network.inner, progress)
             stats = self._validation_stats(table, epoch=-1)
             if self.runtime.is_main:
                 self.directory.events.append("start", validation={"raw": _plain(table)})
@@ -135,11 +137,11 @@ class Trainer:
 
     def _warn_if_not_robust(self, table: ClassTable) -> None:
         robust, chance = table.class_mean, 1 / self.roles.validation.num_classes
-        if self.config.start and self.config.objective.attacked and robust.value < chance:
+        if self.config.start and self.config.objective.attacked and robust.low <= chance:
             warnings.warn(
-                f"the start model is not robust: {robust} of the validation images withstand {self.config.threat}, fewer "
-                f"than guessing would get right ({100 * chance:.0f} %). Repair assumes a robust start: train one with an "
-                "adversarial recipe first, or check the radius and the model's input scaling",
+                f"the start model is not robust: {robust} of the validation images withstand {self.config.threat}, which is "
+                f"not shown to be more than guessing would get right ({100 * chance:.0f} %). Repair assumes a robust start: "
+                "train one with an adversarial recipe first, or check the radius and the model's input scaling",
                 stacklevel=2,
             )
 
@@ -152,11 +154,9 @@ class Trainer:
         for number in [each for each in reversed(checkpoints.numbers()) if each <= last]:
             folder = checkpoints.path(number)
             try:
-                found = shelf.load(folder, self.runtime.device)
+                found = shelf.load(folder)
             except ValueError as error:
                 warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
-                continue
-            if not found.state:  # a checkpoint kept for audits only
                 continue
             events_size = self.state.restore(found, self.runtime)
             if self.runtime.is_main:
@@ -189,6 +189,7 @@ class Trainer:
                 "the checkpoint before this epoch is kept"
             )
         trained = time.perf_counter() - began
+        advance(0, note="validation …")
         raw = self._validate(model)
         validation = self._validation_stats(raw, epoch)
         if config.averaging.unit == "epoch":
@@ -255,9 +256,9 @@ class Trainer:
         model.load_state_dict(self.state.average)
         return model
 
-    def _validate(self, model: nn.Module) -> ClassTable:
+    def _validate(self, model: nn.Module, progress: Progress | None = None) -> ClassTable:
         data: ClassData = self.roles.validation
-        return self.evaluator.collect(model, data).table(0, data.group_names)
+        return self.evaluator.collect(model, data, progress, label="validation").table(0, data.group_names)
 
     def _validation_stats(self, table: ClassTable, epoch: int) -> dict[str, Tensor]:
         return {

@@ -12,6 +12,7 @@ from classwise.data import Batch
 from classwise.objectives import Outputs
 from classwise.training.observe import MEASURES, group_sums
 from classwise.training.runtime import Runtime
+from classwise.widest import widest
 
 
 class Meter:
@@ -34,8 +35,8 @@ class Meter:
             for measure in self.measures:
                 self._add(measure, group_sums(MEASURES[measure](outputs, batch.y), member))
             for name, term in outputs.terms.items():
-                self._add(f"term:{name}", term.detach().double().sum())
-            self._add("loss", loss.detach().double() * batch.total / self.runtime.world)
+                self._add(f"term:{name}", widest(term.detach()).sum())
+            self._add("loss", widest(loss.detach()) * batch.total / self.runtime.world)
             if weights is not None:
                 self._add("weight", weights.to(member) * member.sum(0))
 

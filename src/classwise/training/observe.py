@@ -10,6 +10,7 @@ from torch import Tensor
 
 from classwise.attacks.losses import probability_margin
 from classwise.objectives.base import Outputs
+from classwise.widest import widest
 
 
 def _adversarial(outputs: Outputs) -> Tensor:
@@ -84,5 +85,4 @@ def group_sums(values: Tensor, member: Tensor) -> Tensor:
 
 def membership(group: Tensor, groups: int) -> Tensor:
     """One-hot membership (N, G), in float64 where the device has it."""
-    dtype = torch.float32 if group.device.type == "mps" else torch.float64
-    return (group[:, None] == torch.arange(groups, device=group.device)).to(dtype)
+    return widest(group[:, None] == torch.arange(groups, device=group.device))

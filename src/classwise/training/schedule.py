@@ -54,7 +54,10 @@ class Steps(Schedule):
 @register("schedule", "one-cycle")
 @config
 class OneCycle(Schedule):
-    """Rises linearly from 0 for the first part of training, then falls linearly to 0 (Wong et al. 2020)."""
+    """Rises linearly from 0 for the first part of training, then falls linearly to 0 (Wong et al. 2020).
+
+    The very first step has a rate of 0.
+    """
 
     peak: float = 0.4
     """Where in training the rate is highest, in (0, 1)."""

@@ -88,7 +88,8 @@ class Stepper:
         def unweighted(model: nn.Module) -> Tensor:
             with self.runtime.autocast():
                 outputs = objective(model, batch.x, x_adv, batch.y)
-            return torch.stack([term.mean() for term in outputs.terms.values()]).sum() + (outputs.penalty or 0)
+            total = torch.stack([term.mean() for term in outputs.terms.values()]).sum()
+            return total if outputs.penalty is None else total + outputs.penalty
 
         with config.perturbation(self.network.inner, unweighted, epoch):
             with self.runtime.autocast():
