@@ -1,11 +1,11 @@
 """The loop's step computes what the textbook's step computes."""
 
 import pytest
-import textbook
 import torch
-import training_step
 from torch import Tensor, nn
 
+import textbook
+import training_step
 from classwise.models import PreActResNet18
 from classwise.policies import Fixed
 from classwise.training import SGD, Hardware, Runtime, TrainConfig
@@ -34,7 +34,7 @@ def trained_both_ways(
     runtime: Runtime, steps: int, dtype: torch.dtype, policy: Fixed | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights and buffers after the textbook's steps and after the loop's: same start, images and noise."""
-    plain = small_network(dtype).train()
+    plain = textbook.as_textbook(small_network(dtype))
     sgd = torch.optim.SGD(plain.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
     generator = torch.Generator().manual_seed(0)  # as LoopStep seeds its own
     config = TrainConfig(optimizer=SGD(lr=RATE), policy=policy or Fixed())

@@ -38,6 +38,7 @@ def test_the_audit_gives_the_published_figures(cifar10: Path, checkpoint: Path, 
     assert run([*words, "--attacks", "pgd-7", "--step-size", "0.01", "--out", str(tmp_path / "audit")]) == 0
     summary = json.loads((tmp_path / "audit" / "summary.json").read_text(encoding="utf-8"))
     (table,) = summary["tables"]
+    assert summary["plan"]["split"] == "test"
     assert table["clean"]["n"] == 10_000
     assert table["clean"]["value"] == pytest.approx(0.8803, abs=1e-9)
     assert table["mean"]["value"] == pytest.approx(0.223, abs=0.004)

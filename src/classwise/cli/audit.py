@@ -120,6 +120,7 @@ def _audit_other(flags: Flags, attacks: list[Attack]) -> AuditResult:
         batch_size=flags.batch_size,
         network=network,
         device=flags.device,
+        split="test",
     )
     return result if flags.out is None else result.save(flags.out)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from classwise.attacks import PGD, Attack
+from classwise.attacks import PGD, Attack, attack_list
 from classwise.averaging import Averaging, NoAveraging
 from classwise.configuration import config
 from classwise.data import Augmentation, DataSource, Digits, NoAugmentation, Split
@@ -60,7 +60,7 @@ class TrainConfig:
     """Images of one step, over all processes."""
     seed: int = 0
     """Seed of weights, order, augmentation and attacks."""
-    validation_attack: Attack = PGD(steps=10, stop_when_fooled=True)
+    validation_attack: Attack = attack_list("pgd-10")[0]
     """Attack of the validation pass after each epoch."""
     keep_epochs: tuple[int, ...] = ()
     """Checkpoints kept besides the last two and the selected ones: those after so many epochs."""

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from classwise.configuration import config
+from classwise.training.layout import fastest_layout
 
 
 @config
@@ -62,10 +63,7 @@ class Runtime:
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a network to the device, in the layouts that are fastest there."""
-        model = model.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.device.type == "cpu":
-            _plain_on_narrow_maps(model)
-        return model
+        return fastest_layout(model.to(device=self.device))
 
     def layout(self, x: Tensor) -> Tensor:
         """Images in the layout the network computes in."""
@@ -132,26 +130,6 @@ class Runtime:
         torch.set_rng_state(state["cpu"].cpu())
         if self.device.type == "cuda" and "cuda" in state:
             torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
-
-
-NARROW, DEEP = 4, 512
-"""Width of feature maps, and number of channels, from which on the default layout is the faster one on a CPU."""
-
-
-def _plain_on_narrow_maps(model: nn.Module) -> None:
-    """Let deep convolutions compute in PyTorch's default layout where their feature maps are narrow.
-
-    The channels-last kernels of a CPU go row by row, and short rows keep them idle: with 512 channels and rows of 4
-    pixels they take 1.6 times (bf16) as long, almost a tenth of a training step of a ResNet-18.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.in_channels >= DEEP and max(module.kernel_size) > 1:
-            module.weight.data = module.weight.data.contiguous()
-            module.register_forward_pre_hook(_plain_if_narrow)
-
-
-def _plain_if_narrow(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(x.contiguous() if x.shape[-1] <= NARROW else x for x in inputs)
 
 
 @contextmanager

@@ -1,0 +1,180 @@
+"""Write ``docs/speed.md`` from the figures that the benchmarks left in ``benchmarks/results``."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+Result = dict[str, Any]
+
+CONTENDERS = {
+    "textbook": "textbook: `loss.backward()` in the attack, float32, default layout",
+    "textbook_own_network": "the same on our network, whose ReLU works in place",
+    "input_gradients_only": "our step in the default layout: gradients of the input alone",
+    "loop_fp32": "our step in float32",
+    "loop_bf16": "our step in bf16",
+}
+RIVALS = {
+    "per_sample": "the published construction, one term per sample",
+    "fresh": "a program over the class weights, built anew",
+    "reused": "the same program built once, losses as a parameter",
+}
+
+
+def main(results: Path = Path("benchmarks/results"), out: Path = Path("docs/speed.md")) -> None:
+    """Write the page.
+
+    Args:
+        results: Folder of the figures.
+        out: The page.
+    """
+    out.write_text(page(results), encoding="utf-8")
+
+
+def page(results: Path) -> str:
+    """The page as Markdown."""
+    step, digits, weights = (
+        json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("training_step", "bf16_digits", "dro_weights")
+    )
+    parts = ["# Speed", INTRODUCTION, training_step(step), bf16_digits(digits), dro_weights(weights)]
+    return "\n\n".join(parts) + "\n"
+
+
+INTRODUCTION = """\
+Made by `benchmarks/make_speed_page.py` from the figures in `benchmarks/results`; `make bench` measures them again.
+All contenders of a comparison take turns in one process, and figures are medians. Ratios carry over to other machines
+better than seconds do, but they are no constants of nature either."""
+
+
+def training_step(result: Result) -> str:
+    """Section: the step of adversarial training."""
+    figures = result["figures"]
+    seconds, ratios = figures["seconds"], figures["times_faster_than_textbook"]
+    rows = [
+        [CONTENDERS[name], f"{seconds[name]:.2f}", f"{ratios[name]:.2f}", spread(figures, name)] for name in seconds
+    ]
+    height, width = figures["shape"][1:]
+    return f"""\
+## A step of adversarial training
+
+{figures["network"]}, {figures["batch"]} images of {height}x{width}, PGD with {figures["attack_steps"]} steps.
+{hardware(result)}, {figures["rounds"]} rounds.
+
+{table(["step", "seconds", "times faster", "in single rounds"], rows)}
+
+The steps compute the same: in float64 the textbook's and ours agree to 1e-10 over 50 steps, and in float32 computing
+gradients of the input alone changes no bit (`tests/benchmarks/test_training_step_equality.py`). Layout and bf16 do
+change rounding; the next section is about what that does.
+
+Part of every step goes into memory that glibc hands back to Linux and soon fetches again; how much varies from process
+to process. `MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_MMAP_THRESHOLD_=8589934592` in the environment keeps it."""
+
+
+def bf16_digits(result: Result) -> str:
+    """Section: accuracy of runs in bf16."""
+    figures = result["figures"]
+    rows = []
+    for name in ("average", "worst_class"):
+        figure = figures[name]
+        difference, chance = figure["bf16_minus_fp32"], figure["between_fp32_starts"]
+        rows.append(
+            [
+                name.replace("_", " "),
+                percentages(figure["fp32"]),
+                percentages(figure["bf16"]),
+                f"{100 * difference['mean']:+.1f}",
+                f"{100 * difference['mean_size']:.1f}",
+                f"{100 * chance['mean_size']:.1f}",
+                f"{100 * chance['largest']:.1f}",
+            ]
+        )
+    head = [
+        f"{figures['attack'].upper()} accuracy",
+        "float32, %",
+        "bf16, %",
+        "mean difference",
+        "mean size of it",
+        "between float32 runs, mean",
+        "between float32 runs, largest",
+    ]
+    return f"""\
+## What bf16 does to the result
+
+`{figures["recipe"]}`, {figures["epochs"]} epochs, {figures["starts"]} starts, each once in float32 and once in bf16;
+accuracy of the last weights on {figures["test_images"]} test images, always measured in float32. Differences in points;
+the two right-hand columns are what another seed does to a float32 run. {hardware(result)}.
+
+{table(head, rows)}"""
+
+
+def dro_weights(result: Result) -> str:
+    """Section: the class weights of KL-DRO."""
+    rows, errors = [], []
+    for classes in (10, 100):
+        figures = result["figures"][f"classes_{classes}"]
+        single, batch = figures["single"], figures["batch"]
+        rows.append([f"{classes} classes, one problem", "ours", f"{1000 * single['seconds']['ours']:.2f}", ""])
+        rows.extend(
+            ["", text, f"{1000 * single['seconds'][rival]:.2f}", f"{single['times_faster_than'][rival]:.0f}"]
+            for rival, text in RIVALS.items()
+        )
+        problems = f"{classes} classes, {batch['problems']:,} problems"
+        rows.append([problems, "ours, in one call", f"{1000 * batch['seconds']['ours']:.1f}", ""])
+        rows.append(
+            [
+                "",
+                f"{RIVALS['fresh']} each time",
+                f"{1000 * batch['seconds']['fresh']:.0f}",
+                f"{batch['times_faster_than']['fresh']:.0f}",
+            ]
+        )
+        correct = figures["correctness"]
+        objective = correct["objective_difference_over_range"]["largest_where_rival_optimal"]
+        errors.append(
+            f"- {classes} classes: {correct['problems']:,} random problems, objective within {objective:.0e} of the range "
+            f"where the solver reports an optimum ({correct['rival_statuses']['optimal']:,} times); own optimality gap at "
+            f"most {correct['own_optimality_gap_over_range']:.0e}; {figures['operations']['launches']} operations on the "
+            f"device and {len(figures['operations']['host_reads'])} values read back."
+        )
+    listed = "\n".join(errors)
+    return f"""\
+## Class weights of KL-DRO
+
+Against cvxpy with {result["figures"]["solver_of_rivals"]}. {hardware(result)}.
+
+{table(["problem", "solver", "milliseconds", "ours is faster by"], rows)}
+
+{listed}"""
+
+
+def spread(figures: Result, name: str) -> str:
+    """Lowest and highest ratio to the textbook within a round."""
+    rounds = figures["seconds_of_each_round"]
+    ratios = [rival / own for rival, own in zip(rounds["textbook"], rounds[name], strict=True)]
+    return "" if name == "textbook" else f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def hardware(result: Result) -> str:
+    """Where and when a result was measured, in a sentence without its stop."""
+    machine, versions = result["hardware"], result["versions"]
+    where = machine["gpu"] if result["figures"].get("device", "cpu") != "cpu" else machine["processor"]
+    threads = f"{machine['threads']} thread" + "s" * (machine["threads"] != 1)
+    return f"Measured on {result['date']}: {where}, {threads}, torch {versions['torch']}"
+
+
+def percentages(values: list[float]) -> str:
+    """Fractions as per cent, side by side."""
+    return " ".join(f"{100 * value:.1f}" for value in values)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; columns of numbers, of which the first is never one, stand to the right."""
+    numeric = [i > 0 and all(row[i][:1] in "+-0123456789" for row in rows) for i in range(len(head))]
+    rule = ["---:" if right else "---" for right in numeric]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, rule, *rows])
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
