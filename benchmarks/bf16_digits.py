@@ -2,7 +2,8 @@
 
 Does bf16 cost robustness? Two runs of one start differ only in precision, so their difference is paired. The yardstick
 is what chance does anyway: how far apart float32 runs of different starts are. The weights after the last epoch are
-compared: choosing an epoch by 400 validation images would add chance of its own.
+compared: choosing an epoch by 400 validation images would add chance of its own. This was decided after seeing that it
+matters for these starts; docs/speed.md says how much, and what fresh starts gave.
 """
 
 import itertools
