@@ -71,7 +71,8 @@ change rounding; the next section is about what that does.
 Part of every step goes into memory that glibc hands back to Linux and soon fetches again; how much varies from process
 to process, so whole runs differ as well: runs of this version gave 3.25, 3.4, 3.4, 3.5 and 3.6 times in bf16 and 1.66 to
 1.86 in float32 (some beside other work), and against our own network the bf16 factor came out below 3.3 in several. The
-table shows one run on an idle machine. `MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_MMAP_THRESHOLD_=8589934592` in the environment keeps it."""
+table shows one run on an idle machine.
+`MALLOC_TRIM_THRESHOLD_=8589934592 MALLOC_MMAP_THRESHOLD_=8589934592` in the environment keeps that memory."""
 
 
 def bf16_digits(result: Result) -> str:
