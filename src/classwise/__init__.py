@@ -15,10 +15,12 @@ _HOMES = {
     "audit": "classwise.api",
     "compare": "classwise.api",
     "finetune": "classwise.api",
+    "merge": "classwise.api",
     "train": "classwise.api",
     "Run": "classwise.run",
     "recipe": "classwise.recipes",
     "linf": "classwise.threat",
+    "l1": "classwise.threat",
     "l2": "classwise.threat",
     "ThreatModel": "classwise.threat",
     "Radius": "classwise.radius",
@@ -75,9 +77,11 @@ __all__ = [
     "config",
     "data",
     "finetune",
+    "l1",
     "l2",
     "linf",
     "mean_one",
+    "merge",
     "mixing",
     "models",
     "objectives",
@@ -103,7 +107,7 @@ if TYPE_CHECKING:
         recipes,
         selection,
     )
-    from classwise.api import audit, compare, finetune, train
+    from classwise.api import audit, compare, finetune, merge, train
     from classwise.attacks import Attack
     from classwise.averaging import Averaging
     from classwise.configuration import config
@@ -118,7 +122,7 @@ if TYPE_CHECKING:
     from classwise.registry import register
     from classwise.run import Run
     from classwise.selection import Selection
-    from classwise.threat import ThreatModel, l2, linf
+    from classwise.threat import ThreatModel, l1, l2, linf
     from classwise.training import TrainConfig
 
 

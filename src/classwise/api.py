@@ -15,9 +15,10 @@ from classwise.attacks.base import Classifier
 from classwise.attacks.suite import Attacks
 from classwise.configuration import replace, to_plain
 from classwise.data import ClassData, Dataset, GivenData, Roles
-from classwise.evaluation import AuditResult, Comparison, compare_audits
-from classwise.evaluation.audit import plan_audit, run_audit
-from classwise.evaluation.sanity import check_model
+from classwise.evaluation import AuditResult, Comparison, compare_audits, shards
+from classwise.evaluation.admission import check_model
+from classwise.evaluation.audit import run_audit
+from classwise.evaluation.plan import plan_audit
 from classwise.models import GivenModel, ModelBuilder, weights_digest
 from classwise.progress import Progress, default_progress
 from classwise.recipes import recipe as recipe_named
@@ -30,7 +31,7 @@ from classwise.threat import ThreatModel, linf
 from classwise.trained import find_model, run_facts
 from classwise.training import Hardware, Runtime, TrainConfig
 from classwise.training.loop import Trainer
-from classwise.training.runtime import full_fp32
+from classwise.training.runtime import Precision, full_fp32, search_precision
 
 Threats = ThreatModel | Sequence[ThreatModel]
 
@@ -152,26 +153,37 @@ def audit(
     network: ModelBuilder | None = None,
     device: str = "auto",
     split: str = "",
+    precision: Precision = "auto",
+    shard: str = "",
+    out: Path | str | None = None,
     progress: Progress | None = None,
 ) -> AuditResult:
     """Attack a model and count, class by class, what withstands.
+
+    With ``out``, verdicts are kept as they come: call again to go on where an audit was interrupted, or to read it when
+    it is finished.
 
     Args:
         model: A module or function from images in [0, 1] to logits, which is run where it is; or a run, a run
             directory, a checkpoint folder or a file of weights, which is put on ``device``.
         data: Images with labels; of a data set its test images. Default: those of the run.
         threat: One threat model or several radii. Default: that of the run, or l_inf 8/255.
-        attacks: A name such as "pgd-20" (see :func:`classwise.attacks.attack_list`), an attack, or a list of them whose
-            worst case counts.
+        attacks: A suite such as "standard", a name such as "pgd-20" (see :func:`classwise.attacks.attack_list`), an
+            attack, or a list of them whose worst case counts.
         seed: Seed of random starts, which are keyed by sample.
         batch_size: Images of a micro-batch.
         network: Architecture, needed for a file of weights.
         device: Where a model that was read from disk is run.
         split: Role of the images, for the record; default: "test" for a data set or a run, "given" for live images.
+        precision: Of the search: "exact" (fp32), "mixed" (bf16), or "auto": mixed where the hardware computes in bf16.
+            What counts as broken is decided by the model itself in fp32 in every case.
+        shard: One part of the images, such as "2/8"; see :func:`merge`.
+        out: Folder for the audit's files; a part goes into a sub-folder of it.
         progress: Where progress is shown; default: the terminal.
 
     Raises:
-        ValueError: The model, the data or the attack cannot be used; the message says how to mend it.
+        ValueError: The model, the data or the attack cannot be used, or ``out`` holds another audit; the message says
+            how to mend it.
     """
     config: TrainConfig | None = None
     described, dataset, runtime = type(model).__name__, None, None
@@ -195,16 +207,37 @@ def audit(
     )
     if not all(isinstance(each, ThreatModel) for each in threats):
         raise ValueError(f"threat {threat!r} is no threat model: write classwise.linf('8/255') or classwise.l2(0.5)")
-    plan = plan_audit(
-        images, model=described, threats=threats, attacks=attacks, seed=seed, batch_size=batch_size, split=split
-    )
     if runtime is not None:
         assert isinstance(model, nn.Module)
         model, on = runtime.place(model).eval(), runtime.device
     else:
         on = _device_of(model)
+    plan = plan_audit(
+        images,
+        model=described,
+        threats=threats,
+        attacks=attacks,
+        seed=seed,
+        batch_size=batch_size,
+        split=split,
+        precision=search_precision(precision, on),
+        shard=shard,
+    )
+    folder = shards.shard_folder(Path(out), shard) if out is not None else None
     with full_fp32():
-        return run_audit(model, images, plan, on, progress or default_progress())
+        return run_audit(model, images, plan, on, progress or default_progress(), folder)
+
+
+def merge(folder: Path | str) -> AuditResult:
+    """Put the parts of an audit together that were made with ``shard``.
+
+    Args:
+        folder: What was given as ``out`` for every part; the whole is saved there.
+
+    Raises:
+        ValueError: A part is missing or unfinished, or they are parts of different audits.
+    """
+    return shards.merge(Path(folder))
 
 
 def compare(before: AuditResult | Path | str, after: AuditResult | Path | str) -> Comparison:

@@ -56,16 +56,19 @@ class GeneratorNoise:
 
 
 class KeyedNoise:
-    """Noise that is a pure function of (seed, sample key, restart, number of the draw), for audits.
+    """Noise that is a pure function of (seed, sample key, counters, number of the draw), for audits.
 
     Args:
         seed: Seed of the audit.
         key: Sample keys, shape (N,), int64: the index of each sample in its data set.
-        restart: Which restart of the attack.
+        *counters: What else tells draws of a sample apart, such as the attack, its restart and its step: whole numbers
+            from 0, for all samples or (N,) int64 for each.
     """
 
-    def __init__(self, seed: int, key: Tensor, restart: int = 0) -> None:
-        self.key = _scramble(_scramble(key + _constant(seed)) + _constant(restart))
+    def __init__(self, seed: int, key: Tensor, *counters: int | Tensor) -> None:
+        self.key = _scramble(key + _constant(seed))
+        for counter in counters or (0,):
+            self.key = _scramble(self.key + _spread(counter))
         self.draws = 0
 
     def uniform(self, like: Tensor) -> Tensor:
@@ -90,6 +93,11 @@ def _constant(number: int) -> int:
     """A well-spread 64-bit constant for a small number (as torch wants it: signed)."""
     spread = (number + 1) * 0x9E3779B97F4A7C15 % (1 << 64)
     return spread - (1 << 64) if spread >= 1 << 63 else spread
+
+
+def _spread(number: int | Tensor) -> int | Tensor:
+    """The same constants for a tensor of numbers; int64 wraps around as the modulus does."""
+    return _constant(number) if isinstance(number, int) else (number + 1) * _constant(0)
 
 
 def _scramble(bits: Tensor) -> Tensor:

@@ -13,12 +13,14 @@ from classwise import configuration
 from classwise.attacks.suite import Attacks
 from classwise.data import Dataset
 from classwise.evaluation import AuditResult
-from classwise.evaluation.audit import plan_audit, stored_audit
+from classwise.evaluation.audit import stored_audit
+from classwise.evaluation.plan import plan_audit
 from classwise.progress import Progress, default_progress
 from classwise.runs import RunDirectory, checkpoints
 from classwise.threat import ThreatModel
 from classwise.trained import network_from, selected
 from classwise.training import Runtime, TrainConfig
+from classwise.training.runtime import Precision, search_precision
 
 
 class Run:
@@ -109,9 +111,13 @@ class Run:
         seed: int = 0,
         batch_size: int = 256,
         device: str = "",
+        precision: Precision = "auto",
+        shard: str = "",
         progress: Progress | None = None,
     ) -> AuditResult:
         """Audit a checkpoint on test images; kept in the run directory, and read from there when asked again.
+
+        An audit that was interrupted goes on where it was.
 
         Args:
             like: An earlier audit whose threat models, attacks, samples and seed are used, so that both can be compared.
@@ -122,6 +128,8 @@ class Run:
             seed: Seed of random starts.
             batch_size: Images of a micro-batch.
             device: Where to run; default: as in training.
+            precision: Of the search; see :func:`classwise.audit`.
+            shard: One part of the images, such as "2/8"; see :func:`classwise.merge`.
             progress: Where progress is shown; default: the terminal.
         """
         hardware = self.config.hardware
@@ -130,7 +138,7 @@ class Run:
         described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, after epoch {folder.name})"
         if like is not None:
             data = self.dataset.test.at(like.outcomes.index.tolist())
-            plan = configuration.replace(like.plan, model=described)
+            plan = configuration.replace(like.plan, model=described, shard=shard)
             if data.checksum() != plan.data_sha256:
                 raise ValueError(
                     "the earlier audit is of other images than this run's test set: audit both on the same data"
@@ -140,7 +148,16 @@ class Run:
             threats = (
                 [threat or self.config.threat] if threat is None or isinstance(threat, ThreatModel) else list(threat)
             )
-            plan = plan_audit(data, model=described, threats=threats, attacks=attacks, seed=seed, batch_size=batch_size)
+            plan = plan_audit(
+                data,
+                model=described,
+                threats=threats,
+                attacks=attacks,
+                seed=seed,
+                batch_size=batch_size,
+                precision=search_precision(precision, runtime.device),
+                shard=shard,
+            )
         with runtime.session():
             model = runtime.place(self.model(checkpoint)).eval()
             return stored_audit(self.path / "audits", model, data, plan, runtime.device, progress or default_progress())

@@ -90,7 +90,8 @@ def test_a_radius_per_sample_equals_a_loop_over_scalar_radii(
             step_scale=scale[one],
             inner=inner,
         )
-        assert torch.allclose(together[one], alone, rtol=0, atol=1e-12), i
+        # One row alone goes through another matrix kernel; the KL gradient at its tiny start magnifies the last bit.
+        assert torch.allclose(together[one], alone, rtol=0, atol=1e-9), i
     distance = threat.distance(together, x)
     assert bool((distance <= radius + 1e-9).all())
     assert float(distance[-1]) > 1.2 * float(threat.radius)  # a large radius is used, not cut to the base

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import recall_score
 
-from classwise.metrics import aggregates, class_table, wilson
+from classwise.metrics import aggregates, class_table, spread, wilson
 from classwise.metrics.class_table import COLUMNS
 
 NAMES = ("cat", "dog", "ship")
@@ -68,6 +68,11 @@ def test_summaries_are_those_of_the_robust_counts(table):
     assert table.worst == aggregates.worst_class(x, table.n)
     assert table.best == aggregates.best_class(x, table.n)
     assert table.gap == aggregates.gap(x, table.n)
+    assert table.worst_fifth == aggregates.worst_share(x, table.n, 0.2)
+    assert table.worst_share(0.5) == aggregates.worst_share(x, table.n, 0.5)
+    assert table.standard_deviation == spread.standard_deviation(x, table.n)
+    assert table.gini == spread.gini(x, table.n)
+    assert table.normalised_spread == spread.normalised_spread(x, table.n)
     assert table.class_mean == aggregates.mean_over_classes(x, table.n)
     assert table.mean == aggregates.mean_over_samples(x, table.n) == table.overall("robust")
     assert table.overall("clean").value == pytest.approx(7 / 9)

@@ -101,6 +101,16 @@ def test_holm_keeps_false_alarms_rare():
     assert alarms / 400 <= 0.08
 
 
+def test_estimate_by_index_and_by_name():
+    table = compare_pairs(*drawn((0.05, 0.2)), ["a", "b"])
+    estimate = table.estimate("b")
+    assert estimate == table.estimate(1)
+    assert (estimate.value, estimate.low, estimate.high) == (table.difference[1], table.low[1], table.high[1])
+    assert (estimate.method, estimate.n) == (table.overall.difference.method, 200)
+    with pytest.raises(ValueError, match="no class is named 'c'"):
+        table.estimate("c")
+
+
 def test_nothing_changed_gives_p_one():
     group, before, _ = drawn((0.1, 0.1))
     table = compare_pairs(group, before, before, ["a", "b"])

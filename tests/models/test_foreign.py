@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from classwise.models import Linear, Normalized, PreActResNet18, ResNetCIFAR, load_foreign
+from classwise.models import Linear, Logits, Normalized, PreActResNet18, Resized, ResNetCIFAR, load_foreign
 from classwise.models.foreign import WRAPPERS, map_keys, read_tensors
 
 SHAPE = (3, 8, 8)
+KEYS = [key for keys in WRAPPERS.values() for key in keys]
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def published_names(model: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize(
-    "wrapper", [(), *((name,) for name in WRAPPERS), ("model", "state_dict"), ("ema", "model", "net")]
+    "wrapper", [(), *((name,) for name in KEYS), ("model", "state_dict"), ("ema", "model", "net"), ("net", "averaged")]
 )
 def test_wrappers_are_opened(path: Path, wrapper: tuple[str, ...], zipped: bool):
     content: object = {"a.weight": torch.arange(3.0)}
@@ -67,13 +68,69 @@ def test_wrappers_are_opened(path: Path, wrapper: tuple[str, ...], zipped: bool)
     assert torch.equal(got["a.weight"], torch.arange(3.0))
 
 
-def test_the_first_wrapper_of_the_documented_order_is_taken(path: Path):
-    inner = {name: {"w": torch.tensor(float(i))} for i, name in enumerate(WRAPPERS)}
+@pytest.mark.parametrize("kind", ["raw", "averaged"])
+def test_the_first_wrapper_of_the_documented_order_is_taken(path: Path, kind: str):
+    inner = {name: {"w": torch.tensor(float(i))} for i, name in enumerate(WRAPPERS[kind])}
     while inner:
         torch.save(dict(reversed(inner.items())), path)
         first = next(iter(inner))
-        assert read_tensors(path)["w"] == WRAPPERS.index(first)
+        assert read_tensors(path)["w"] == WRAPPERS[kind].index(first)
         del inner[first]
+
+
+def test_the_wrappers_that_programs_use_are_known():
+    assert {"state_dict", "model", "model_state_dict", "net"} <= set(WRAPPERS["raw"])
+    assert {"ema", "model_ema", "ema_state_dict", "state_dict_ema", "averaged"} <= set(WRAPPERS["averaged"])
+
+
+@pytest.mark.parametrize("raw", WRAPPERS["raw"])
+@pytest.mark.parametrize("averaged", WRAPPERS["averaged"])
+@pytest.mark.parametrize("further_in", [False, True])
+def test_of_raw_and_averaged_weights_the_averaged_ones_are_taken_unless_asked(
+    path: Path, raw: str, averaged: str, further_in: bool
+):
+    content: object = {raw: {"w": torch.tensor(1.0)}, averaged: {"module.w": torch.tensor(2.0)}, "epoch": 3}
+    torch.save({"model": content} if further_in else content, path)
+    with pytest.warns(UserWarning, match=rf"raw weights \('{raw}'\) and averaged ones \('{averaged}'\): the averaged"):
+        assert read_tensors(path)["w"] == 2
+    assert read_tensors(path, "averaged")["w"] == 2
+    assert read_tensors(path, "raw")["w"] == 1
+
+
+def test_the_kind_asked_for_is_loaded(path: Path):
+    one, two, model = small(1), small(2), small(3)
+    torch.save({"state_dict": one.state_dict(), "state_dict_ema": two.state_dict()}, path)
+    load_foreign(model, path, "raw")
+    assert_same(model, one)
+    load_foreign(model, path, "averaged")
+    assert_same(model, two)
+
+
+def test_a_kind_that_is_not_there_is_refused(path: Path):
+    torch.save({"ema": {"w": torch.ones(1)}}, path)
+    assert read_tensors(path)["w"] == read_tensors(path, "averaged")["w"] == 1
+    with pytest.raises(ValueError, match=r"holds averaged weights only: ask for weights='averaged'"):
+        read_tensors(path, "raw")
+    for content in ({"model": {"w": torch.ones(1)}}, {"w": torch.ones(1)}):
+        torch.save(content, path)
+        assert read_tensors(path)["w"] == read_tensors(path, "raw")["w"] == 1
+        with pytest.raises(ValueError, match=r"holds no averaged weights: ask for weights='raw'"):
+            read_tensors(path, "averaged")
+
+
+@pytest.mark.parametrize("beside", [{}, {"decay": 0.999}, {"updates": {"n": 3}}, None])
+def test_settings_of_an_average_are_no_averaged_weights(path: Path, beside: object):
+    torch.save({"ema": beside, "model": {"arch": "resnet"}, "net": {"w": torch.ones(1)}}, path)
+    assert read_tensors(path)["w"] == 1
+
+
+def test_a_checkpoint_of_torchs_averaged_model_loads(path: Path):
+    model, other = small(0), small(1)
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    assert "n_averaged" in averaged.state_dict()
+    torch.save(averaged.state_dict(), path)
+    load_foreign(other, path)
+    assert_same(model, other)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
@@ -278,6 +335,53 @@ def test_two_names_for_one_tensor_are_refused():
     both = {**published_names(model), "stem.weight": torch.zeros(16, 3, 3, 3)}
     with pytest.raises(ValueError, match=r"holds 'stem\.weight' as 'conv_1_3x3\.weight' and as 'stem\.weight'"):
         map_keys(both, model)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["model.", "net.", "backbone.", "model.backbone.", "module.model.", "_orig_mod.net.", "model.module."]
+)
+def test_a_prefix_of_every_name_is_taken_off(path: Path, prefix: str):
+    """As of a Lightning module, a wrapper around a backbone, or a compiled one; under our names and under theirs."""
+    model = small(0)
+    for state in (model.state_dict(), published_names(model)):
+        other = small(1)
+        torch.save({"state_dict": {f"{prefix}{key}": each for key, each in state.items()}}, path)
+        load_foreign(other, path)
+        assert_same(model, other)
+
+
+class Backbone(nn.Module):
+    """A network whose own names begin with one of the prefixes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(3, 2)
+
+
+@pytest.mark.parametrize("outer", ["", "model.", "backbone."])
+def test_a_prefix_that_is_the_models_own_stays(path: Path, outer: str):
+    model, other = Backbone(), Backbone()
+    torch.save({f"{outer}{key}": each for key, each in model.state_dict().items()}, path)
+    load_foreign(other, path)
+    assert_same(model, other)
+
+
+def test_a_prefix_of_some_names_only_is_ambiguous_and_stays(path: Path):
+    state = {f"model.{key}": each for key, each in small().state_dict().items()}
+    torch.save({**state, "normalize.mean": torch.zeros(3)}, path)
+    with pytest.raises(ValueError, match=r"(?s)is not one of this model.*missing     stem\.weight"):
+        load_foreign(small(), path)
+
+
+def test_every_layer_around_a_network_is_passed_by(path: Path):
+    model, other = small(0), small(1)
+    shell = Normalized(Resized(Logits(other), (8, 8)), (0.5,) * 3, (0.2,) * 3)
+    torch.save(model.state_dict(), path)
+    load_foreign(shell, path)
+    assert_same(model, other)
+    torch.save(shell.state_dict(), path)
+    load_foreign(again := small(2), path)
+    assert_same(model, again)
 
 
 # --- strictness ---

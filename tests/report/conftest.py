@@ -9,8 +9,9 @@ import pytest
 
 from classwise.attacks import attack_list
 from classwise.configuration import to_yaml
-from classwise.evaluation.audit import AuditPlan, AuditResult, Examples
 from classwise.evaluation.outcomes import Outcomes
+from classwise.evaluation.plan import AuditPlan
+from classwise.evaluation.result import AuditResult, Examples
 from classwise.runs import RunDirectory
 from classwise.runs.atomic import write_json
 from classwise.threat import ThreatModel, linf
@@ -57,6 +58,7 @@ def build_audit(
         clean_margin=np.where(clean, 1, -1).astype(np.float32),
         prediction=np.where(kept, label, wrong),
         margin=np.where(kept, 1, -1).astype(np.float32),
+        broken_by=np.where(clean & ~kept, 0, -1),
     )
     originals = generator.random((pictures, channels, side, side), dtype=np.float32)
     noise = generator.choice([-8 / 255, 8 / 255], originals.shape).astype(np.float32)

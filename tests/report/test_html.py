@@ -82,7 +82,7 @@ def test_first_screen_answers_the_question(make_audit, read):
     assert f"[{100 * worst.low:.1f}, {100 * worst.high:.1f}]" in summary
     for estimate in (audit.mean, audit.gap, audit.table().overall("clean")):
         assert str(estimate) in summary
-    assert "digits/test, n = 400, linf 8/255, pgd-20, seed 0, fp32; 40 images of the weakest class" in summary
+    assert "digits/test, n = 400, linf 8/255, pgd-20, seed 0, exact (fp32); 40 images of the weakest class" in summary
 
 
 def test_class_table_holds_the_figures(make_audit, read):
@@ -106,7 +106,7 @@ def test_each_threat_has_a_panel(make_audit, read):
     page = read(audits=[make_audit(threats=(linf("4/255"), linf("8/255")))])
     assert page.count("svg") == 2
     for radius in ("4/255", "8/255"):
-        assert f"digits/test, n = 400, linf {radius}, pgd-20, seed 0, fp32" in page.text
+        assert f"digits/test, n = 400, linf {radius}, pgd-20, seed 0, exact (fp32)" in page.text
 
 
 def test_audits_under_other_conditions_stand_apart(make_audit, pair, read):

@@ -33,7 +33,9 @@ def line_of(text: str, name: str) -> list[str]:
 
 
 def test_first_line_says_what_was_attacked_how(audit):
-    assert audit_text(audit).splitlines()[0] == "my model: digits/test, n = 120, linf 8/255, pgd-20, seed 0, fp32"
+    assert (
+        audit_text(audit).splitlines()[0] == "my model: digits/test, n = 120, linf 8/255, pgd-20, seed 0, exact (fp32)"
+    )
 
 
 def test_rows_hold_the_figures(audit):
@@ -135,7 +137,7 @@ def test_comparison_ends_with_the_findings(comparison):
     lines = comparison_text(comparison).splitlines()
     findings = comparison.findings()
     assert lines[-len(findings) :] == findings
-    assert lines[0] == "old → new: digits/test, n = 300, linf 8/255, pgd-20, seed 0, fp32"
+    assert lines[0] == "old → new: digits/test, n = 300, linf 8/255, pgd-20, seed 0, exact (fp32)"
 
 
 def test_rows_for_files_are_fractions(audit):

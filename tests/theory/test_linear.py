@@ -81,6 +81,22 @@ def test_boxed_margin_equals_a_linear_program():
         np.testing.assert_allclose(exact[i], min(values), rtol=0, atol=1e-9)
 
 
+def test_boxed_l1_margin_equals_a_linear_program():
+    """Steps up and down are separate variables, each up to the box, that together spend at most the radius."""
+    weight, bias, x, y, radius = problem(features=6)
+    x[::2] = x[::2].round()  # at the box, where a coordinate moves one way only
+    radius = 8 * radius  # up to 2.4 of a whole 6
+    exact = boxed_robust_margin(weight, bias, x, y, radius, "l1").numpy()
+    for i in range(len(x)):
+        bounds = [(0, 1 - v) for v in x[i].tolist()] + [(0, v) for v in x[i].tolist()]
+        values = []
+        for rival in set(range(len(weight))) - {int(y[i])}:
+            slope = (weight[y[i]] - weight[rival]).numpy()
+            change = linprog(np.concatenate([slope, -slope]), np.ones((1, 12)), [radius[i].item()], bounds=bounds).fun
+            values.append(slope @ x[i].numpy() + change + (bias[y[i]] - bias[rival]).item())
+        np.testing.assert_allclose(exact[i], min(values), rtol=0, atol=1e-9)
+
+
 def test_boxed_margin_equals_the_best_corner():
     weight, bias, x, y, _ = problem(features=4)
     exact = boxed_robust_margin(weight, bias, x, y, 0.4)
@@ -97,12 +113,10 @@ def test_box_helps_only_at_the_border():
     free = robust_margin(weight, bias, x, y, "linf", radius)
     assert (boxed_robust_margin(weight, bias, x, y, radius) >= free - 1e-12).all()
     inside = 0.4 + 0.2 * x
-    torch.testing.assert_close(
-        boxed_robust_margin(weight, bias, inside, y, 0.3),
-        robust_margin(weight, bias, inside, y, "linf", 0.3),
-        rtol=0,
-        atol=1e-12,
-    )
+    for norm in ("linf", "l1"):
+        boxed = boxed_robust_margin(weight, bias, inside, y, 0.3, norm)
+        free = robust_margin(weight, bias, inside, y, norm, 0.3)
+        torch.testing.assert_close(boxed, free, rtol=0, atol=1e-12)
 
 
 def test_radius_zero_is_the_clean_margin_and_images_are_flattened():
@@ -111,12 +125,15 @@ def test_radius_zero_is_the_clean_margin_and_images_are_flattened():
     images = x.reshape(-1, 3, 2, 2)
     for norm in ("linf", "l2", "l1"):
         torch.testing.assert_close(robust_margin(weight, bias, images, y, norm, 0.0), clean)
-    torch.testing.assert_close(boxed_robust_margin(weight, bias, images, y, 0.0), clean)
+    for norm in ("linf", "l1"):
+        torch.testing.assert_close(boxed_robust_margin(weight, bias, images, y, 0.0, norm), clean)
 
 
 def test_mistakes_are_named():
     weight, bias, x, y, radius = problem()
     with pytest.raises(ValueError, match="norm 'l3' is unknown"):
         robust_margin(weight, bias, x, y, "l3", radius)
+    with pytest.raises(ValueError, match="norm 'l2' has no exact margin in the box"):
+        boxed_robust_margin(weight, bias, x, y, radius, "l2")
     with pytest.raises(ValueError, match="single class"):
         robust_margin(weight[:1], bias[:1], x, torch.zeros_like(y), "l2", radius)

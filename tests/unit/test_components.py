@@ -24,7 +24,14 @@ COMPONENTS = [
     for name in registry.names(kind)
     if registry.get(kind, name).__module__.startswith("classwise.")  # other tests register some of their own
 ]
-NEEDS_FIELDS = {("policy", "combined"): {"members": [{"name": "uniform"}]}}
+NEEDS_FIELDS = {
+    ("policy", "combined"): {"members": [{"name": "uniform"}]},
+    ("model", "huggingface"): {"checkpoint": "organisation/name"},
+    ("model", "import"): {"path": "package.module:function"},
+    ("model", "robustbench"): {"model": "Standard"},
+    ("model", "timm"): {"architecture": "resnet18"},
+    ("model", "torchvision"): {"architecture": "resnet18"},
+}
 """Components that cannot be made from their name alone, with the least that makes them."""
 
 

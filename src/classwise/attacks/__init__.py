@@ -1,7 +1,24 @@
-"""Attacks: what a subclass must write, projected gradient descent, and attacks by name."""
+"""Attacks: what a subclass must write, the attacks themselves, and suites of them by name."""
 
+from classwise.attacks.apgd import APGD
 from classwise.attacks.base import Attack, Classifier, Inner
+from classwise.attacks.fab import FAB
 from classwise.attacks.pgd import PGD
-from classwise.attacks.suite import attack_list, describe
+from classwise.attacks.square import Square
+from classwise.attacks.stepwise import Rows, Stepwise
+from classwise.attacks.suite import SUITES, attack_list, describe
 
-__all__ = ["PGD", "Attack", "Classifier", "Inner", "attack_list", "describe"]
+__all__ = [
+    "APGD",
+    "FAB",
+    "PGD",
+    "SUITES",
+    "Attack",
+    "Classifier",
+    "Inner",
+    "Rows",
+    "Square",
+    "Stepwise",
+    "attack_list",
+    "describe",
+]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from classwise.attacks.base import Attack, Classifier, Inner, Start
+from classwise.attacks.base import Classifier, Inner, Start
 from classwise.attacks.losses import AttackLoss, attack_loss, logit_margin, widen
+from classwise.attacks.stepwise import Rows, Stepwise
 from classwise.configuration import config
 from classwise.radius import Radius
 from classwise.randomness import Noise
@@ -19,10 +21,11 @@ from classwise.threat import ThreatModel, per_sample
 
 @register("attack", "pgd")
 @config
-class PGD(Attack):
+class PGD(Stepwise):
     """Repeat: one step of fixed length along the steepest ascent, back into the ball, back into the box.
 
-    Source: Madry et al. 2018; TRADES eq. 3 (loss "kl", start "gauss"); Carlini and Wagner 2017 (loss "margin").
+    Source: Madry et al. 2018; TRADES eq. 3 (loss "kl", start "gauss"); Carlini and Wagner 2017 (loss "margin"); sparse
+    steps in l_1 after Tramèr and Boneh 2019 (SLIDE), with the exact projection of Croce and Hein 2021.
     The step does not grow with a sample's own radius, as in the published class-wise methods.
     """
 
@@ -32,7 +35,7 @@ class PGD(Attack):
     """Length of a step as a share of the threat's radius; 0.25 of 8/255 is the usual 2/255."""
     step_size: Radius | None = None
     """Length of a step in units of the pixel range; when given it replaces the relative step."""
-    loss: Literal["matched", "cross-entropy", "kl", "margin"] = "matched"
+    loss: Literal["matched", "cross-entropy", "kl", "margin", "dlr"] = "matched"
     """What is ascended; "matched": what the objective asks for when training, cross-entropy otherwise."""
     start: Literal["matched", "uniform", "gauss", "none"] = "matched"
     """First point; "gauss": 0.001 times a standard normal, not clipped; "matched": as the objective asks."""
@@ -40,6 +43,8 @@ class PGD(Attack):
     """Runs from different starts; a fooling result is kept before one that is not, then the larger loss."""
     stop_when_fooled: bool = False
     """Whether a sample stops moving once it is misclassified (equals "any iterate fooled")."""
+    l1_share: float = 0.01
+    """Only in l_1: share of coordinates that one step moves, those with the largest gradient; 0.01 as in SLIDE."""
 
     def check(self) -> None:
         """Refuse counts below one and steps of no length."""
@@ -47,10 +52,45 @@ class PGD(Attack):
             raise ValueError(f"steps {self.steps} and restarts {self.restarts} must be at least 1")
         if not self.relative_step > 0 or (self.step_size is not None and not self.step_size > 0):
             raise ValueError("the step must be longer than 0: set relative_step, or step_size such as 2/255")
+        if not 0 < self.l1_share <= 1:
+            raise ValueError(f"l1_share {self.l1_share} must be above 0 and at most 1: 0.01 is usual")
 
     def forwards(self) -> int:
         """See :class:`Attack`."""
         return self.steps * self.restarts
+
+    def tasks(self, classes: int) -> int:
+        """See :class:`Stepwise`."""
+        return self.restarts
+
+    def length(self) -> int:
+        """See :class:`Stepwise`."""
+        return self.steps
+
+    def begin(self, model: Classifier, threat: ThreatModel, rows: Rows, noise: Noise) -> Rows:
+        """See :class:`Stepwise`."""
+        loss, start = self._problem(Inner())
+        memory = {"point": self._first(start, rows.x, threat, rows.radius, noise)}
+        if loss == "kl":
+            with torch.no_grad(), _full_precision(rows.x):
+                memory["reference"] = widen(model(rows.x))
+        return replace(rows, best=memory["point"], memory=memory)
+
+    def step(self, model: Classifier, threat: ThreatModel, rows: Rows, noise: Noise) -> Rows:
+        """See :class:`Stepwise`. A row that stops when fooled makes a claim, and moves on in case it does not hold."""
+        memory = dict(rows.memory)
+        loss, _ = self._problem(Inner())
+        point = memory["point"]
+        step = per_sample(torch.full_like(rows.radius, self._length(threat)), point)
+        moved, logits = self._moved(
+            model, rows.x, rows.y, threat, rows.radius, step, point, loss, memory.get("reference")
+        )
+        fooled = rows.fooled
+        best = torch.where(per_sample(fooled, point), rows.best, moved)
+        if self.stop_when_fooled:
+            now = logits.argmax(1) != rows.y
+            best, fooled = torch.where(per_sample(now, point), point, best), fooled | now
+        return replace(rows, best=best, fooled=fooled, memory=memory | {"point": moved})
 
     def run(
         self,
@@ -63,11 +103,9 @@ class PGD(Attack):
         noise: Noise,
         inner: Inner,
     ) -> Tensor:
-        """See :class:`Attack`."""
-        loss: AttackLoss = inner.loss if self.loss == "matched" else self.loss
-        start: Start = inner.start if self.start == "matched" else self.start
-        length = float(threat.radius) * self.relative_step if self.step_size is None else float(self.step_size)
-        step = per_sample(length * step_scale, x)
+        """See :class:`Attack`. Training calls this on whole batches, which move together."""
+        loss, start = self._problem(inner)
+        step = per_sample(self._length(threat) * step_scale, x)
         reference = None
         if loss == "kl":
             with torch.no_grad(), _full_precision(x):
@@ -88,6 +126,14 @@ class PGD(Attack):
             best_value, best_fooled = torch.where(better, value, best_value), fooled | best_fooled
         return best
 
+    def _problem(self, inner: Inner) -> tuple[AttackLoss, Start]:
+        loss: AttackLoss = inner.loss if self.loss == "matched" else self.loss
+        start: Start = inner.start if self.start == "matched" else self.start
+        return loss, start
+
+    def _length(self, threat: ThreatModel) -> float:
+        return float(threat.radius) * self.relative_step if self.step_size is None else float(self.step_size)
+
     def _first(self, start: Start, x: Tensor, threat: ThreatModel, radius: Tensor, noise: Noise) -> Tensor:
         if start == "uniform":
             return threat.uniform_start(x, radius, noise)
@@ -106,17 +152,33 @@ class PGD(Attack):
         reference: Tensor | None,
     ) -> Tensor:
         for i in range(self.steps):
-            x_adv = x_adv.detach().requires_grad_()
             # At the tiny start of a KL attack only some 60 % of bf16 gradient signs are right.
-            with torch.enable_grad(), _full_precision(x) if i == 0 and loss == "kl" else nullcontext():
-                logits = widen(model(x_adv))
-                (gradient,) = torch.autograd.grad(attack_loss(loss, logits, y, reference).sum(), x_adv)
-            with torch.no_grad():
-                moved = threat.project(x_adv + step * threat.ascent(gradient), x, radius)
-                if self.stop_when_fooled:
-                    moved = torch.where(per_sample(logits.argmax(1) == y, x), moved, x_adv)
+            with _full_precision(x) if i == 0 and loss == "kl" else nullcontext():
+                moved, logits = self._moved(model, x, y, threat, radius, step, x_adv, loss, reference)
+            if self.stop_when_fooled:
+                moved = torch.where(per_sample(logits.argmax(1) == y, x), moved, x_adv)
             x_adv = moved
         return x_adv
+
+    def _moved(
+        self,
+        model: Classifier,
+        x: Tensor,
+        y: Tensor,
+        threat: ThreatModel,
+        radius: Tensor,
+        step: Tensor,
+        point: Tensor,
+        loss: AttackLoss,
+        reference: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """One step from a point, and the logits at that point."""
+        point = point.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = widen(model(point))
+            (gradient,) = torch.autograd.grad(attack_loss(loss, logits, y, reference).sum(), point)
+        with torch.no_grad():
+            return threat.project(point + step * threat.ascent(gradient, point, self.l1_share), x, radius), logits
 
     def _judge(
         self, model: Classifier, x_adv: Tensor, y: Tensor, loss: AttackLoss, reference: Tensor | None

@@ -13,6 +13,8 @@ OK, USER_MISTAKE, CHECK_FAILED, INTERRUPTED = 0, 2, 3, 130
 VERBS = {
     "demo": "Train, audit, repair and audit again on bundled images of digits; writes a report. Takes minutes.",
     "audit": "Attack a model and count, class by class, what withstands.",
+    "merge": "Put together the parts of an audit that several machines made.",
+    "certify": "Certify l_2 radii by randomised smoothing, class by class.",
     "finetune": "Repair the weakest classes of a robust model.",
     "train": "Train a model by a named recipe or a configuration file.",
     "compare": "Compare two audits of the same images, paired per image.",
@@ -22,8 +24,14 @@ VERBS = {
     "doctor": "Report versions, devices and what is broken.",
 }
 
-RESUMABLE = ("demo", "finetune", "train")
-"""Verbs that go on where they were interrupted."""
+RESUMABLE = {
+    "audit": "verdict, where --out was given",
+    "certify": "sample, where --out was given",
+    "demo": "checkpoint",
+    "finetune": "checkpoint",
+    "train": "checkpoint",
+}
+"""Verbs that go on where they were interrupted, and after what."""
 
 HINT = """\
 classwise demo                                           the whole job on bundled images, with a report
@@ -85,7 +93,7 @@ def run(arguments: list[str]) -> int:
         )
         return USER_MISTAKE
     except KeyboardInterrupt:
-        goes_on = "continues from the last checkpoint" if verb in RESUMABLE else "starts again"
+        goes_on = f"continues from the last {RESUMABLE[verb]}" if verb in RESUMABLE else "starts again"
         print(f"\nclasswise {verb}: interrupted; the same command {goes_on}", file=sys.stderr)
         return INTERRUPTED
 

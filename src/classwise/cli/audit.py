@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 import tyro
 
 from classwise import api, registry
 from classwise.attacks import Attack, attack_list
+from classwise.cli import CHECK_FAILED
 from classwise.cli.flags import parse
-from classwise.configuration import from_plain, replace
-from classwise.data import load
+from classwise.cli.gate import parse_threshold, unmet
+from classwise.configuration import replace
+from classwise.data import ClassData, load
 from classwise.evaluation import AuditResult
-from classwise.evaluation.audit import SEAL
-from classwise.models import ModelBuilder
+from classwise.evaluation.shards import shard_folder
+from classwise.metrics import sample_plan
+from classwise.models.named import network_named
 from classwise.radius import Radius
+from classwise.report.formats import Format, formatted
 from classwise.run import Run
 from classwise.runs import RunDirectory
 from classwise.threat import Norm, ThreatModel
+from classwise.training.runtime import Precision
 
 
 @dataclass(frozen=True)
 class Flags:
     """Attack a model and count, class by class, what withstands.
 
-    The audit of a run is kept in its `audits` folder; of anything else where --out says.
+    The audit of a run is kept in its `audits` folder; of anything else where --out says. One that was interrupted goes
+    on where it was when the same command is given again.
     """
 
     model: tyro.conf.Positional[Path]
@@ -35,13 +43,15 @@ class Flags:
     data_dir: Path | None = None
     """Folder of the data set's official files; default: the cache filled by `classwise data fetch`."""
     network: str | None = None
-    """Network that a file of weights belongs to, such as resnet20."""
+    """Network that a file of weights belongs to: a name such as resnet20, or import:PACKAGE.MODULE:FUNCTION for your own;
+    `classwise models` is no command yet, the documentation lists all forms."""
     norm: Norm | None = None
     """Norm of the threat model; default: that of the run, or linf."""
     radius: tuple[Radius, ...] = ()
     """One or several radii, such as 8/255; default: that of the run, or 8/255."""
     attacks: str = "pgd-20"
-    """fgsm, pgd-STEPS, cw-STEPS, or several joined by +, whose worst case counts."""
+    """A suite (quick, standard, plus), an attack (pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, fab-t, square, …), or several
+    joined by +, whose worst case counts. standard is AutoAttack's standard version."""
     step_size: Radius | None = None
     """Length of a PGD step; default: a quarter of the radius."""
     per_class: int = 0
@@ -52,10 +62,22 @@ class Flags:
     """Seed of random starts."""
     batch_size: int = 256
     """Images of a micro-batch."""
+    precision: Precision = "auto"
+    """Of the search: exact (fp32), mixed (bf16), auto (mixed where the hardware computes in bf16). What counts as broken
+    is decided by the model itself in fp32 in every case."""
+    shard: str = ""
+    """One part of the images, such as 2/8, for several machines; `classwise merge` puts the parts together."""
     device: str = "auto"
     """Device such as cuda:1; auto takes the best there is."""
     out: Path | None = None
-    """Folder for the audit's files."""
+    """Folder for the audit's files; verdicts are added to it while the audit runs."""
+    format: Format = "text"
+    """What is printed: text, json, csv, markdown or latex."""
+    fail_under: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """FIGURE=FRACTION, such as worst-robust=0.30: exit with code 3 where the figure at the first radius is lower; figures
+    are clean, mean-robust, worst-robust, worst-fifth-robust; may be repeated."""
+    plan: float | None = None
+    """Attack nothing: say how many images of each class intervals of this width need (0.1: ten points)."""
     report: Path | None = None
     """HTML file to write."""
     plugin: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
@@ -67,19 +89,25 @@ def main(arguments: list[str]) -> int:
     flags = parse(Flags, "audit", arguments)
     for path in flags.plugin:
         registry.load_plugin(path)
-    if flags.out is not None and (flags.out / SEAL).is_file():
-        raise ValueError(f"{str(flags.out)!r} holds an audit already: give another folder with --out")
+    thresholds = [parse_threshold(each) for each in flags.fail_under]
+    if flags.plan is not None:
+        print(_planned(flags, flags.plan))
+        return 0
     attacks = [_with_step(attack, flags.step_size) for attack in attack_list(flags.attacks)]
     if RunDirectory(flags.model).exists and flags.data is None:
         result = _audit_run(Run(flags.model), flags, attacks)
     else:
         result = _audit_other(flags, attacks)
-    print(result)
+    print(formatted(result, flags.format))
+    told = sys.stdout if flags.format == "text" else sys.stderr
     if result.folder is not None:
-        print(f"Saved in {result.folder}")
+        print(f"Saved in {result.folder}", file=told)
     if flags.report is not None:
-        print(f"Report: {result.report(flags.report).resolve()}")
-    return 0
+        print(f"Report: {result.report(flags.report).resolve()}", file=told)
+    below = unmet(result, thresholds)
+    for sentence in below:
+        print(f"classwise audit: {sentence}", file=sys.stderr)
+    return CHECK_FAILED if below else 0
 
 
 def _audit_run(run: Run, flags: Flags, attacks: list[Attack]) -> AuditResult:
@@ -93,8 +121,10 @@ def _audit_run(run: Run, flags: Flags, attacks: list[Attack]) -> AuditResult:
         seed=flags.seed,
         batch_size=flags.batch_size,
         device=flags.device,
+        precision=flags.precision,
+        shard=flags.shard,
     )
-    return result if flags.out is None else result.save(flags.out)
+    return result if flags.out is None else result.save(shard_folder(flags.out, flags.shard))
 
 
 def _audit_other(flags: Flags, attacks: list[Attack]) -> AuditResult:
@@ -105,13 +135,9 @@ def _audit_other(flags: Flags, attacks: list[Attack]) -> AuditResult:
         )
     if flags.data is None and flags.model.is_file():
         raise ValueError(f"{str(flags.model)!r} is a file of weights: say which images, for example --data cifar10")
-    data = None
-    if flags.data is not None:
-        folder = {"folder": flags.data_dir} if flags.data_dir is not None else {}
-        data = load(flags.data, **folder).test
-        data = data.first_per_class(flags.per_class) if flags.per_class else data
-    network = from_plain(ModelBuilder, flags.network, where="--network") if flags.network else None
-    result = api.audit(
+    data = _images(flags)
+    network = network_named(flags.network, where="--network") if flags.network else None
+    return api.audit(
         flags.model,
         data,
         threat=_threats(flags, ThreatModel()),
@@ -121,8 +147,31 @@ def _audit_other(flags: Flags, attacks: list[Attack]) -> AuditResult:
         network=network,
         device=flags.device,
         split="test",
+        precision=flags.precision,
+        shard=flags.shard,
+        out=flags.out,
     )
-    return result if flags.out is None else result.save(flags.out)
+
+
+def _images(flags: Flags) -> ClassData | None:
+    """The test images that were named, if any were."""
+    if flags.data is None:
+        return None
+    folder = {"folder": flags.data_dir} if flags.data_dir is not None else {}
+    data = load(flags.data, **folder).test
+    return data.first_per_class(flags.per_class) if flags.per_class else data
+
+
+def _planned(flags: Flags, width: float) -> str:
+    """How many images intervals of a width need, and how many there are."""
+    data = _images(flags)
+    if data is None:
+        if not RunDirectory(flags.model).exists:
+            raise ValueError("--plan needs to know the classes: name the images, for example --data cifar10")
+        data = Run(flags.model).dataset.test
+    there = torch.bincount(data.groups, minlength=data.num_groups)
+    least = f"{data.name} has {int(there.min())} to {int(there.max())} test images of a class"
+    return f"{sample_plan(data.num_groups, 0.5, width)}\n{least}; accuracies far from 50 % need fewer."
 
 
 def _threats(flags: Flags, default: ThreatModel) -> list[ThreatModel]:

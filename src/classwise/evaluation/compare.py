@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from classwise.evaluation.audit import AuditPlan, AuditResult
+from classwise.evaluation.plan import AuditPlan
+from classwise.evaluation.result import AuditResult
 from classwise.metrics import PairedTable, compare_pairs
 
 

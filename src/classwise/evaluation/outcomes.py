@@ -16,7 +16,7 @@ from classwise.runs.atomic import write_bytes
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Outcomes:
         prediction: (R, N) predicted class of the strongest perturbed image found; the clean prediction where that is
             wrong already.
         margin: (R, N) the same margin under attack.
+        broken_by: (R, N) position of the attack that broke the sample; -1 where none did.
     """
 
     index: Ints
@@ -41,6 +42,7 @@ class Outcomes:
     clean_margin: Floats
     prediction: Ints
     margin: Floats
+    broken_by: Ints
 
     @property
     def clean_correct(self) -> NDArray[np.bool_]:

@@ -8,8 +8,6 @@ All functions take `successes` and `n`, whole counts of shape (C,), and a two-si
 return fractions, and raise ValueError if counts or confidence are out of range or no class has a sample.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 
@@ -23,9 +21,9 @@ JOINT = "simultaneous Clopper-Pearson (Šidák)"
 
 def mean_over_samples(successes: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
     """Fraction of all samples that succeed; large classes count for more. Wilson interval."""
-    x, total = _measured(successes, n)
+    x, total = measured(successes, n)
     low, high = wilson(x.sum(), total.sum(), confidence)
-    return _estimate(x.sum() / total.sum(), low, high, "Wilson score", total.sum())
+    return as_estimate(x.sum() / total.sum(), low, high, "Wilson score", total.sum())
 
 
 def mean_over_classes(successes: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
@@ -39,26 +37,26 @@ def mean_over_classes(successes: npt.ArrayLike, n: npt.ArrayLike, confidence: fl
     Source: R. Price and D. Bonett, An improved confidence interval for a linear function of binomial
     proportions, Computational Statistics & Data Analysis 2004; the division by one less is ours.
     """
-    x, total = _measured(successes, n)
+    x, total = measured(successes, n)
     low, high = mean_over_classes_limits(x, total, confidence)
-    return _estimate((x / total).mean(), low, high, "adjusted Wald over classes (Price-Bonett)", total.sum())
+    return as_estimate((x / total).mean(), low, high, "adjusted Wald over classes (Price-Bonett)", total.sum())
 
 
 def worst_class(successes: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
     """Lowest class accuracy, with an interval for the true minimum; n is that of the class seen lowest."""
-    x, total = _measured(successes, n)
+    x, total = measured(successes, n)
     low, high = worst_class_limits(x, total, confidence)
     worst = int(np.argmin(x / total))
-    return _estimate(x[worst] / total[worst], low, high, SELECTED, total[worst])
+    return as_estimate(x[worst] / total[worst], low, high, SELECTED, total[worst])
 
 
 def best_class(successes: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
     """Highest class accuracy, with an interval for the true maximum; n is that of the class seen highest."""
-    x, total = _measured(successes, n)
+    x, total = measured(successes, n)
     # The best class by successes is the worst class by failures.
     low, high = worst_class_limits(total - x, total, confidence)
     best = int(np.argmax(x / total))
-    return _estimate(x[best] / total[best], 1 - high, 1 - low, SELECTED, total[best])
+    return as_estimate(x[best] / total[best], 1 - high, 1 - low, SELECTED, total[best])
 
 
 def worst_share(successes: npt.ArrayLike, n: npt.ArrayLike, share: float = 0.2, confidence: float = 0.95) -> Estimate:
@@ -72,12 +70,12 @@ def worst_share(successes: npt.ArrayLike, n: npt.ArrayLike, share: float = 0.2, 
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; give the fraction of classes to average, above 0 and at most 1.")
-    x, total = _measured(successes, n)
+    x, total = measured(successes, n)
     # 0.07 * 100 is 7.000000000000001 in floating point, which must stay 7.
     k = int(np.ceil(share * len(x) - 1e-9))
     low, high = simultaneous(x, total, confidence)
     lowest = np.argsort(x / total, kind="stable")[:k]
-    return _estimate(
+    return as_estimate(
         (x / total)[lowest].mean(),
         np.sort(low)[:k].mean(),
         np.sort(high)[:k].mean(),
@@ -88,42 +86,17 @@ def worst_share(successes: npt.ArrayLike, n: npt.ArrayLike, share: float = 0.2, 
 
 def gap(successes: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
     """Best minus worst class accuracy; n counts the samples of those two classes."""
-    x, total = _measured(successes, n)
+    x, total = measured(successes, n)
     low, high = simultaneous(x, total, confidence)
     accuracy = x / total
     ends = {int(np.argmin(accuracy)), int(np.argmax(accuracy))}
-    return _estimate(
+    return as_estimate(
         np.ptp(accuracy),
         max(0.0, low.max() - high.min()),
         high.max() - low.min() if len(x) > 1 else 0.0,
         JOINT,
         sum(total[end] for end in ends),
     )
-
-
-def standard_deviation(successes: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95) -> Estimate:
-    """Standard deviation (ddof 0) of the class accuracies.
-
-    The value is that of the measured accuracies, which sampling noise makes larger than that of the true
-    ones. The interval holds every spread that accuracies within the simultaneous limits can have.
-
-    The variance is the least mean (p - t)^2 over centres t. So the smallest variance within the limits is the
-    least mean squared distance from t to the intervals (exact), and the largest is at most the least mean
-    squared distance from t to their farther ends (an upper bound, by weak duality).
-    """
-    x, total = _measured(successes, n)
-    low, high = simultaneous(x, total, confidence)
-
-    def nearest(t: float) -> Floats:
-        return np.minimum(np.maximum(low, t), high)
-
-    def farthest(t: float) -> Floats:
-        return np.where(2 * t < low + high, high, low)
-
-    smallest, largest = (_least_rms_distance(end) for end in (nearest, farthest))
-    # A single class has no spread, which the duality bound does not know.
-    largest = largest if len(x) > 1 else 0.0
-    return _estimate((x / total).std(), smallest, largest, JOINT + ", range of the spread", total.sum())
 
 
 def mean_over_classes_limits(x: Floats, total: Floats, confidence: float) -> tuple[Floats, Floats]:
@@ -148,7 +121,8 @@ def worst_class_limits(x: Floats, total: Floats, confidence: float) -> tuple[Flo
     return low.min(axis=-1), high.min(axis=-1)
 
 
-def _measured(successes: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
+def measured(successes: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Checked counts of the classes that have samples, each of shape (at most C,)."""
     x, total = check_counts(successes, n)
     if x.ndim != 1:
         raise ValueError(f"counts have shape {x.shape}; give one count per class, shape (C,).")
@@ -157,18 +131,6 @@ def _measured(successes: npt.ArrayLike, n: npt.ArrayLike) -> tuple[Floats, Float
     return x[total > 0], total[total > 0]
 
 
-def _estimate(value: float, low: npt.ArrayLike, high: npt.ArrayLike, method: str, n: float) -> Estimate:
-    return Estimate(float(value), float(np.asarray(low)), float(np.asarray(high)), method, int(n))
-
-
-def _least_rms_distance(ends: Callable[[float], Floats]) -> float:
-    # mean (t - ends(t))^2 is convex in t with slope 2 mean (t - ends(t)); bisect the slope's sign on [0, 1].
-    below, above = 0.0, 1.0
-    for _ in range(60):
-        t = (below + above) / 2
-        if np.mean(t - ends(t)) < 0:
-            below = t
-        else:
-            above = t
-    # At a kink the two sides name different ends at the same distance, so either side will do.
-    return float(np.sqrt(np.mean((above - ends(above)) ** 2)))
+def as_estimate(value: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, method: str, n: float) -> Estimate:
+    """An `Estimate` from NumPy scalars."""
+    return Estimate(float(np.asarray(value)), float(np.asarray(low)), float(np.asarray(high)), method, int(n))

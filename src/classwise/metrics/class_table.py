@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classwise.metrics import aggregates
-from classwise.metrics.counts import Floats, Ints, check_group, check_outcome, count_true, plain
+from classwise.metrics import aggregates, spread
+from classwise.metrics.counts import Floats, Ints, check_group, check_outcome, count_true, find_class, fraction, plain
+from classwise.metrics.equalised import EqualisedTable, equalised
 from classwise.metrics.estimate import Estimate
 from classwise.metrics.intervals import wilson
 
@@ -82,7 +83,17 @@ class ClassTable:
     @property
     def standard_deviation(self) -> Estimate:
         """Standard deviation of robust accuracy over the classes (ddof 0)."""
-        return aggregates.standard_deviation(self._counts("robust"), self.n, self.confidence)
+        return spread.standard_deviation(self._counts("robust"), self.n, self.confidence)
+
+    @property
+    def gini(self) -> Estimate:
+        """Gini coefficient of robust accuracy over the classes."""
+        return spread.gini(self._counts("robust"), self.n, self.confidence)
+
+    @property
+    def normalised_spread(self) -> Estimate:
+        """Standard deviation of robust accuracy over the classes, divided by its mean over the classes."""
+        return spread.normalised_spread(self._counts("robust"), self.n, self.confidence)
 
     @property
     def weakest(self) -> str:
@@ -102,6 +113,31 @@ class ClassTable:
         """
         return aggregates.mean_over_samples(self._counts(column), self.n, self.confidence)
 
+    def worst_share(self, share: float) -> Estimate:
+        """Mean robust accuracy of the weakest share of the classes (rounded up).
+
+        Args:
+            share: Fraction of the classes, above 0 and at most 1.
+
+        Raises:
+            ValueError: If the share is out of range, or no class has a sample.
+        """
+        return aggregates.worst_share(self._counts("robust"), self.n, share, self.confidence)
+
+    def equalised(self, column: str, tolerance: float) -> EqualisedTable:
+        """Whether the error of every class stays within a tolerance of the average error.
+
+        Args:
+            column: "clean" for equalised accuracy, "robust" for equalised robustness, "boundary" for boundary error.
+            tolerance: Allowed excess over the average error, a fraction in [0, 1).
+
+        Raises:
+            ValueError: If there is no such column, the tolerance is out of range, or no class has a sample.
+        """
+        right = self._counts(column)
+        errors = right if column == "boundary" else self.n - right
+        return equalised(errors, self.n, self.names, tolerance, self.confidence)
+
     def estimate(self, column: str, group: int | str) -> Estimate:
         """One cell with its interval.
 
@@ -113,14 +149,7 @@ class ClassTable:
             ValueError: If there is no such column or class.
         """
         value = self._column(column)
-        if isinstance(group, str):
-            if group not in self.names:
-                raise ValueError(f"no class is named {group!r}; the names are {', '.join(self.names)}.")
-            index = self.names.index(group)
-        else:
-            if not 0 <= group < len(self.names):
-                raise ValueError(f"no class has index {group}; give 0..{len(self.names) - 1} or a class name.")
-            index = int(group)
+        index = find_class(group, self.names)
         low, high = getattr(self, f"{column}_low"), getattr(self, f"{column}_high")
         return Estimate(float(value[index]), float(low[index]), float(high[index]), "Wilson score", int(self.n[index]))
 
@@ -180,6 +209,6 @@ def class_table(
     fractions, limits = {}, {}
     for column, outcome in zip(COLUMNS, (clean, clean & attacked, clean & ~attacked), strict=True):
         hits = count_true(outcome, labels, len(known))
-        fractions[column] = np.where(n > 0, hits / np.maximum(n, 1), np.nan)
+        fractions[column] = fraction(hits, n)
         limits[f"{column}_low"], limits[f"{column}_high"] = wilson(hits, n, confidence)
     return ClassTable(names=known, n=n, **fractions, **limits, confidence=confidence)

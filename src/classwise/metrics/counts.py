@@ -83,9 +83,29 @@ def check_outcome(outcome: npt.ArrayLike, size: int, name: str) -> Bools:
     return values
 
 
+def find_class(group: int | str, names: Sequence[str]) -> int:
+    """Index of a class given by index or by name.
+
+    Raises:
+        ValueError: If there is no such class.
+    """
+    if isinstance(group, str):
+        if group not in names:
+            raise ValueError(f"no class is named {group!r}; the names are {', '.join(names)}.")
+        return tuple(names).index(group)
+    if not 0 <= group < len(names):
+        raise ValueError(f"no class has index {group}; give 0..{len(names) - 1} or a class name.")
+    return int(group)
+
+
 def count_true(outcome: Bools, labels: Ints, classes: int) -> Ints:
     """Number of true outcomes per class, shape (classes,)."""
     return np.bincount(labels[outcome], minlength=classes).astype(np.int64)
+
+
+def fraction(hits: Ints, n: Ints) -> Floats:
+    """Fractions of counts of the same shape; nan where n is 0."""
+    return np.where(n > 0, hits / np.maximum(n, 1), np.nan)
 
 
 def plain(values: npt.NDArray[np.generic]) -> list[object]:

@@ -8,12 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured fraction, or difference of fractions, with its interval.
+    """A measured fraction, or difference or ratio of fractions, with its interval.
 
     Attributes:
-        value: The point estimate, a fraction; nan when no sample was measured. Differences may be negative.
-        low: Lower limit, a fraction.
-        high: Upper limit, a fraction.
+        value: The point estimate, a fraction; nan when no sample was measured. Differences may be
+            negative, ratios exceed 1.
+        low: Lower limit, in the same unit.
+        high: Upper limit, in the same unit.
         method: How the interval was made, in words.
         n: Number of samples behind the value.
     """

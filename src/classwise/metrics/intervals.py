@@ -30,7 +30,11 @@ def wilson(successes: npt.ArrayLike, n: npt.ArrayLike, confidence: float = 0.95)
 
     Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
     """
-    x, total = check_counts(successes, n)
+    return wilson_limits(*check_counts(successes, n), confidence)
+
+
+def wilson_limits(x: Floats, total: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Limits of `wilson` for counts of one shape that were checked; planning gives counts that are not whole."""
     z2 = normal_quantile(confidence) ** 2
     centre = (x + z2 / 2) / (total + z2)
     spread = x * (total - x) / np.maximum(total, 1)
@@ -60,16 +64,23 @@ def clopper_pearson_bounds(
 
     Source: C. Clopper and E. Pearson, Biometrika 1934; limits as beta quantiles.
     """
-    from scipy.special import betainccinv, betaincinv
-
     x, total = check_counts(successes, n)
     miss_low, miss_high = np.asarray(alpha_low, np.float64), np.asarray(alpha_high, np.float64)
     for name, miss in (("alpha_low", miss_low), ("alpha_high", miss_high)):
         if np.any(miss <= 0) or np.any(miss >= 1):
             raise ValueError(f"{name} is {miss}; give a miss probability between 0 and 1, such as 0.025.")
+    return beta_limits(x, total, miss_low, miss_high)
+
+
+def beta_limits(
+    x: Floats, total: Floats, alpha_low: float | Floats, alpha_high: float | Floats
+) -> tuple[Floats, Floats]:
+    """Limits of `clopper_pearson_bounds` for input that was checked; planning gives counts that are not whole."""
+    from scipy.special import betainccinv, betaincinv
+
     # The beta parameters are kept positive where the limit is known to be 0 or 1.
-    low = np.where(x == 0, 0.0, betaincinv(np.maximum(x, 1), total - x + 1, miss_low))
-    high = np.where(x == total, 1.0, betainccinv(x + 1, np.maximum(total - x, 1), miss_high))
+    low = np.where(x == 0, 0.0, betaincinv(np.where(x == 0, 1.0, x), total - x + 1, alpha_low))
+    high = np.where(x == total, 1.0, betainccinv(x + 1, np.where(x == total, 1.0, total - x), alpha_high))
     return low, high
 
 

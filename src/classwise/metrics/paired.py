@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classwise.metrics.counts import Floats, Ints, check_group, check_outcome, count_true, plain
+from classwise.metrics.counts import Floats, Ints, check_group, check_outcome, count_true, find_class, fraction, plain
 from classwise.metrics.estimate import Estimate
 from classwise.metrics.intervals import normal_quantile
+
+PAIRED = "adjusted Wald, paired (Bonett-Price)"
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,19 @@ class PairedTable:
         """Classes whose loss is significant after Holm's adjustment."""
         return self._significant(-1)
 
+    def estimate(self, group: int | str) -> Estimate:
+        """The difference of one class with its interval.
+
+        Args:
+            group: Class index in 0..G-1, or class name.
+
+        Raises:
+            ValueError: If there is no such class.
+        """
+        c = find_class(group, self.names)
+        value, low, high = (float(part[c]) for part in (self.difference, self.low, self.high))
+        return Estimate(value, low, high, PAIRED, int(self.n[c]))
+
     def rows(self) -> list[dict[str, Any]]:
         """One dictionary per class: its name and an entry for every array; nan stays nan."""
         fields = ("n", "before", "after", "difference", "low", "high", "p_value", "p_holm")
@@ -142,9 +157,9 @@ def compare_pairs(
     return PairedTable(
         names=known,
         n=n,
-        before=_fraction(was, n),
-        after=_fraction(now, n),
-        difference=_fraction(gained - lost, n),
+        before=fraction(was, n),
+        after=fraction(now, n),
+        difference=fraction(gained - lost, n),
         low=low,
         high=high,
         p_value=p_value,
@@ -218,14 +233,10 @@ def holm(p_value: Floats) -> Floats:
     return adjusted
 
 
-def _fraction(hits: Ints, n: Ints) -> Floats:
-    return np.where(n > 0, hits / np.maximum(n, 1), np.nan)
-
-
 def _overall(was: Ints, now: Ints, gained: Ints, lost: Ints, n: Ints, confidence: float) -> PairedMean:
     sums = [np.atleast_1d(counts.sum()) for counts in (was, now, gained, lost, n)]
-    before, after, difference = (float(_fraction(hits, sums[4])[0]) for hits in (sums[0], sums[1], sums[2] - sums[3]))
+    before, after, difference = (float(fraction(hits, sums[4])[0]) for hits in (sums[0], sums[1], sums[2] - sums[3]))
     low, high = paired_difference_limits(sums[2], sums[3], sums[4], confidence)
     total = int(sums[4][0])
-    interval = Estimate(difference, float(low[0]), float(high[0]), "adjusted Wald, paired (Bonett-Price)", total)
+    interval = Estimate(difference, float(low[0]), float(high[0]), PAIRED, total)
     return PairedMean(total, before, after, interval, float(mcnemar(sums[2], sums[3])[0]))

@@ -1,5 +1,6 @@
 """Mixing of images within a class."""
 
 from classwise.mixing.base import Mixing, NoMixing
+from classwise.mixing.gaussian_noise import GaussianNoise
 
-__all__ = ["Mixing", "NoMixing"]
+__all__ = ["GaussianNoise", "Mixing", "NoMixing"]

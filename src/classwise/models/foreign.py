@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from classwise.models.normalized import Normalized
+from classwise.models.wrapped import innermost
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "model_ema", "ema")
-"""Keys under which programs keep the weights in a larger dictionary; the first that is there is taken."""
+Weights = Literal["raw", "averaged"]
+"""The weights as the optimizer left them, or their average over the steps (EMA, SWA)."""
+
+WRAPPERS: dict[Weights, tuple[str, ...]] = {
+    "raw": ("state_dict", "model_state_dict", "model", "net"),
+    "averaged": ("state_dict_ema", "ema_state_dict", "model_ema", "ema", "averaged"),
+}
+"""Keys under which programs keep weights in a larger dictionary; of each kind the first that is there is taken."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+"""What wrapping modules put before every name."""
 
 RENAMES: tuple[tuple[tuple[str, str], ...], ...] = (
     # ResNet-20/32/56/110 with option A: conv_1_3x3, bn_1, stage_1.0.conv_a, …, classifier
@@ -45,21 +55,22 @@ RENAMES: tuple[tuple[tuple[str, str], ...], ...] = (
 _ROWS = 10
 
 
-def load_foreign(model: nn.Module, path: str | Path) -> None:
+def load_foreign(model: nn.Module, path: str | Path, weights: Weights | None = None) -> None:
     """Load a checkpoint that another program wrote, after renaming its keys.
 
     All is checked before the model is touched. Where only one side has BatchNorm's ``num_batches_tracked``
     (which evaluation does not use), the model keeps its own.
 
     Args:
-        model: Receives the weights. Of a :class:`Normalized` model the inner network does.
+        model: Receives the weights. Of a :class:`Normalized` model (or one that resizes) the inner network does.
         path: See :func:`read_tensors`.
+        weights: See :func:`read_tensors`.
 
     Raises:
         ValueError: The file cannot be read safely, or its tensors are not those of the model.
     """
-    target = model.net if isinstance(model, Normalized) else model
-    tensors = map_keys(read_tensors(path), target)
+    target = innermost(model)
+    tensors = map_keys(read_tensors(path, weights), target)
     own = target.state_dict()
     tensors = {key: each for key, each in tensors.items() if key in own or not _is_counter(key)}
     tensors |= {key: each for key, each in own.items() if key not in tensors and _is_counter(key)}
@@ -83,19 +94,21 @@ def load_foreign(model: nn.Module, path: str | Path) -> None:
 
 
 def map_keys(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Rename the tensors of a file to the keys of a model, by the table of ``RENAMES`` that fits most.
+    """Rename the tensors of a file to the keys of a model.
 
-    Names that already fit stay, and so do names that no table knows.
+    Tried are the names as they are and with one prefix after the other taken off, as long as every name bears one of
+    ``PREFIXES``; each of these also by every table of ``RENAMES``. What fits most of the model's names is taken, the
+    earlier one of two that fit alike. Names that no table knows stay.
 
     Raises:
         ValueError: Two names of the file become one.
     """
     own = set(model.state_dict())
-    if all(key.startswith("net.") for key in tensors) and not any(key.startswith("net.") for key in own):
-        # saved from a Normalized model
-        tensors = {key.removeprefix("net."): each for key, each in tensors.items()}
-    candidates = [{key: key for key in tensors}]
-    candidates += [{key: _rename(key, rules) for key in tensors} for rules in RENAMES]
+    bare = {key: key for key in tensors}
+    candidates = _renamed(bare)
+    while prefix := next((each for each in PREFIXES if all(name.startswith(each) for name in bare.values())), None):
+        bare = {key: name.removeprefix(prefix) for key, name in bare.items()}
+        candidates += _renamed(bare)
     best = max(candidates, key=lambda names: len(own & set(names.values())))
     origin: dict[str, str] = {}
     for key, name in best.items():
@@ -105,30 +118,26 @@ def map_keys(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tenso
     return {name: tensors[key] for name, key in origin.items()}
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
+def read_tensors(path: str | Path, weights: Weights | None = None) -> dict[str, Tensor]:
     """Read the tensors of a checkpoint without running any code in it.
 
     The file may be safetensors or torch's format, new or old (told apart by their first bytes). Dictionaries
-    around the weights are opened in the order of ``WRAPPERS``, prefixes left by ``DataParallel`` and
+    around the weights are opened by the keys of ``WRAPPERS``, prefixes left by ``DataParallel`` and
     ``torch.compile`` are taken off, and what is no tensor is left out.
 
     Args:
         path: The file.
+        weights: Which weights to take where the file holds both kinds. Default: the averaged ones, with a warning,
+            as in our own runs, whose result are the averaged weights where an average is kept.
 
     Returns:
         Name to tensor, on the CPU.
 
     Raises:
-        ValueError: There is no such file, it is damaged, is a web page, holds more than data, or no tensors.
+        ValueError: There is no such file, it is damaged, is a web page, holds more than data, or no tensors of the kind
+            asked for.
     """
-    content = _read(Path(path))
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f"checkpoint {str(path)!r} holds a {type(content).__name__} and no dictionary of weights: "
-            "save model.state_dict() instead"
-        )
-    while inner := next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None):
-        content = inner
+    content = _open(_read(Path(path)), path, weights)
     tensors = {str(key): each for key, each in content.items() if isinstance(each, Tensor)}
     if not tensors:
         seen = ", ".join([str(key) for key in content][:_ROWS])
@@ -136,7 +145,44 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             f"checkpoint {str(path)!r} holds no weights, only {seen or 'an empty dictionary'}: "
             "save model.state_dict() instead"
         )
+    tensors.pop("n_averaged", None)  # the counter of torch.optim.swa_utils.AveragedModel
     return {re.sub(r"^(module\.|_orig_mod\.)+", "", key): each for key, each in tensors.items()}
+
+
+def _open(content: Any, path: str | Path, weights: Weights | None) -> Mapping[Any, Any]:
+    """The innermost dictionary that holds the weights of the kind asked for."""
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"checkpoint {str(path)!r} holds a {type(content).__name__} and no dictionary of weights: "
+            "save model.state_dict() instead"
+        )
+    opened: Mapping[Any, Any] = content
+    averaged = False
+    while True:
+        there = {kind: [key for key in keys if _holds_tensors(opened.get(key))] for kind, keys in WRAPPERS.items()}
+        if averaged:  # chosen further out; inside, all of it is averaged
+            there = {"raw": [*there["raw"], *there["averaged"]], "averaged": []}
+        if not any(there.values()):
+            break
+        if all(there.values()) and weights is None:
+            warnings.warn(
+                f"checkpoint {str(path)!r} holds raw weights ({there['raw'][0]!r}) and averaged ones "
+                f"({there['averaged'][0]!r}): the averaged ones are taken; ask for weights='raw' to take the others",
+                stacklevel=4,
+            )
+        if weights == "raw" and not there["raw"]:
+            raise ValueError(f"checkpoint {str(path)!r} holds averaged weights only: ask for weights='averaged'")
+        take_average = bool(there["averaged"]) and weights != "raw"
+        averaged = averaged or take_average
+        opened = opened[there["averaged" if take_average else "raw"][0]]
+    if weights == "averaged" and not averaged:
+        raise ValueError(f"checkpoint {str(path)!r} holds no averaged weights: ask for weights='raw'")
+    return opened
+
+
+def _holds_tensors(content: Any) -> bool:
+    """Whether there are tensors in a dictionary or further in; settings of a model or an average hold none."""
+    return isinstance(content, Mapping) and any(isinstance(e, Tensor) or _holds_tensors(e) for e in content.values())
 
 
 def _read(path: Path) -> Any:
@@ -169,10 +215,15 @@ def _read(path: Path) -> Any:
         ) from error
 
 
-def _rename(key: str, rules: tuple[tuple[str, str], ...]) -> str:
+def _renamed(names: dict[str, str]) -> list[dict[str, str]]:
+    """The names as they are, and by every table of ``RENAMES``; keys are the file's own names."""
+    return [names, *({key: _rename(name, rules) for key, name in names.items()} for rules in RENAMES)]
+
+
+def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
     for pattern, replacement in rules:
-        key = re.sub(pattern, replacement, key)
-    return key
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _is_counter(key: str) -> bool:

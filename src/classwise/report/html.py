@@ -13,8 +13,8 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
-from classwise.evaluation.audit import AuditResult
 from classwise.evaluation.compare import Comparison
+from classwise.evaluation.result import AuditResult
 from classwise.metrics import ClassTable
 from classwise.report import figures, phrasing
 from classwise.report.images import ExampleImage, example_images

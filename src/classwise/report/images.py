@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from classwise.evaluation.audit import Examples
+from classwise.evaluation.result import Examples
 
 MOST = 8
 """Pictures of one audit."""

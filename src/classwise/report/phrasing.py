@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from classwise.evaluation.audit import AuditPlan
+from classwise.evaluation.plan import AuditPlan
 from classwise.metrics import Estimate
 from classwise.threat import ThreatModel
 
 ABSENT = "–"
+PRECISION = {"exact": "exact (fp32)", "mixed": "mixed (bf16 search, verdicts in fp32)"}
 
 
 def percent(fraction: float) -> str:
@@ -45,4 +46,8 @@ def summary(estimate: Estimate) -> str:
 def conditions(plan: AuditPlan, threat: ThreatModel | None = None) -> str:
     """What an audit's figures hold for: images, threat model (default: all of the plan), attacks, seed, precision."""
     threats = ", ".join(str(each) for each in ([threat] if threat is not None else plan.threats))
-    return f"{plan.data}/{plan.split}, n = {plan.samples}, {threats}, {plan.suite}, seed {plan.seed}, {plan.precision}"
+    part = f", shard {plan.shard}" if plan.shard else ""
+    return (
+        f"{plan.data}/{plan.split}, n = {plan.samples}{part}, {threats}, {plan.suite}, seed {plan.seed}, "
+        f"{PRECISION[plan.precision]}"
+    )

@@ -15,8 +15,8 @@ from classwise.report.phrasing import conditions, level, limits, p_value, percen
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from classwise.evaluation.audit import AuditResult
     from classwise.evaluation.compare import Comparison
+    from classwise.evaluation.result import AuditResult
     from classwise.metrics import ClassTable, Estimate
 
 Row = Mapping[str, Any]

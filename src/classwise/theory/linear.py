@@ -55,12 +55,20 @@ def robust_margin(
     return _smallest_rival(margins, y)
 
 
-def boxed_robust_margin(weight: Tensor, bias: Tensor, x: Tensor, y: Tensor, radius: float | Tensor) -> Tensor:
-    """Smallest margin of ``f(x) = W x + b`` over the l_inf ball around each sample cut to the box [0, 1].
+def boxed_robust_margin(
+    weight: Tensor,
+    bias: Tensor,
+    x: Tensor,
+    y: Tensor,
+    radius: float | Tensor,
+    norm: Literal["linf", "l1"] = "linf",
+) -> Tensor:
+    """Smallest margin of ``f(x) = W x + b`` over the norm ball around each sample cut to the box [0, 1].
 
-    For one rival class k the margin is linear, and the cut ball is a product of the intervals
-    ``[max(x - radius, 0), min(x + radius, 1)]``; each coordinate therefore goes to its lower end if
-    ``w_yj - w_kj`` is positive, else to its upper end. The least of these K - 1 minima is exact.
+    For one rival class k the margin is linear with slope ``w_y - w_k``, and each coordinate goes against its slope:
+    in l_inf to the end of the interval ``[max(x - radius, 0), min(x + radius, 1)]``; in l_1 the steepest coordinate
+    goes first, up to the box, then the next, until the radius is spent (a fractional knapsack, which greed solves).
+    The least of these K - 1 minima is exact.
 
     Args:
         weight: (K, D) rows w_k.
@@ -68,21 +76,36 @@ def boxed_robust_margin(weight: Tensor, bias: Tensor, x: Tensor, y: Tensor, radi
         x: (N, D), or (N, …) with D numbers per sample, values in [0, 1].
         y: (N,) labels, integers in [0, K).
         radius: Radius of the ball in the unit of x, one number or (N,).
+        norm: Norm of the ball: "linf" or "l1".
 
     Returns:
         (N,) margins in logits.
 
     Raises:
-        ValueError: If there are fewer than two classes.
+        ValueError: If the norm is neither, or there are fewer than two classes.
     """
+    if norm not in ("linf", "l1"):
+        raise ValueError(f"norm {norm!r} has no exact margin in the box here: use linf or l1")
     flat = x.flatten(1)
     size = _per_sample(radius, x)
-    low, high = (flat - size).clamp_min(0), (flat + size).clamp_max(1)
     margins = []
     for rival in range(len(weight)):  # one rival at a time: (N, K, D) numbers need not fit in memory
         slope = weight[y] - weight[rival]
-        margins.append((slope * torch.where(slope > 0, low, high)).sum(1) + bias[y] - bias[rival])
+        if norm == "linf":
+            worst = torch.where(slope > 0, (flat - size).clamp_min(0), (flat + size).clamp_max(1))
+        else:
+            worst = _greedy(flat, slope, size)
+        margins.append((slope * worst).sum(1) + bias[y] - bias[rival])
     return _smallest_rival(torch.stack(margins, 1), y)
+
+
+def _greedy(x: Tensor, slope: Tensor, size: Tensor) -> Tensor:
+    """The point of the cut l_1 ball with the least ``slope . x``: steepest coordinates first, each up to the box."""
+    order = slope.abs().argsort(1, descending=True)
+    room = torch.where(slope > 0, x, 1 - x).gather(1, order)
+    left = size - room.cumsum(1) + room
+    change = torch.empty_like(x).scatter(1, order, torch.minimum(left.clamp_min(0), room))
+    return x - slope.sign() * change
 
 
 def _per_sample(radius: float | Tensor, x: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from classwise.averaging import NoAveraging
 from classwise.data import Batch, Roles
-from classwise.evaluation.sanity import check_model
+from classwise.evaluation.admission import check_model
 from classwise.policies.base import all_knobs
 from classwise.progress import default_progress
 from classwise.training.config import TrainConfig

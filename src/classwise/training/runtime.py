@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from classwise.configuration import config
-from classwise.training.layout import fastest_layout
+from classwise.models.layout import fastest_layout
 
 
 @config
@@ -144,6 +144,22 @@ def full_fp32() -> Iterator[None]:
     finally:
         for backend, was in zip(backends, before, strict=True):
             backend.allow_tf32 = was
+
+
+Precision = Literal["auto", "exact", "mixed"]
+
+
+def search_precision(asked: Precision, device: torch.device) -> Literal["exact", "mixed"]:
+    """What attacks of an audit search in; "auto" is mixed where the hardware computes in bf16.
+
+    Raises:
+        ValueError: It is none of the three.
+    """
+    if asked not in ("auto", "exact", "mixed"):
+        raise ValueError(f"precision {asked!r} is unknown: auto, exact or mixed")
+    if asked == "auto":
+        return "mixed" if has_bf16(device) else "exact"
+    return asked
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""Is this a classifier that can be attacked in earnest? Asked of the first images, before hours are spent."""
+"""Can this classifier be audited at all? Asked of the first images, before hours are spent."""
 
 from __future__ import annotations
 

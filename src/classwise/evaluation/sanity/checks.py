@@ -1,0 +1,173 @@
+"""All checks together: the cheap ones after every audit, the others on request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from classwise.attacks.base import Classifier
+from classwise.data.dataset import ClassData
+from classwise.evaluation.check import Check
+from classwise.evaluation.collect import Collected
+from classwise.evaluation.outcomes import Outcomes
+from classwise.evaluation.plan import AuditPlan
+from classwise.evaluation.sanity import counted, strength
+from classwise.evaluation.sanity.gradients import wrong_gradients, zero_gradients
+from classwise.evaluation.sanity.input_range import input_range
+from classwise.evaluation.sanity.look import look, probe, spread
+from classwise.evaluation.sanity.outputs import changed_model, probabilities, randomised
+from classwise.evaluation.sanity.trials import FEW_STEPS, MANY_STEPS, OTHER_LOSS, Trials, gradient_attacks
+from classwise.evaluation.sanity.verdicts import explained, in_order, not_judged
+from classwise.models.given import weights_digest
+from classwise.progress import Progress
+
+LOOKED_AT = 64
+"""Images of the cheap checks."""
+DIFFERENTIATED = 16
+"""Of these, how many are used where derivatives are compared."""
+ATTACKED = 100
+"""Images of the small attacks."""
+
+Found = dict[str, Check]
+
+
+def cheap_checks(
+    model: Classifier, data: ClassData, plan: AuditPlan, collected: Collected, device: torch.device, weights: str = ""
+) -> tuple[Check, ...]:
+    """What can be checked at the end of any audit for the price of some forward passes of a few dozen images.
+
+    Args:
+        model: In eval mode, on its device.
+        data: The images that were audited, all that ``collected`` holds.
+        plan: The audit.
+        collected: What it found.
+        device: Where the model is.
+        weights: :func:`classwise.models.given.weights_digest` from before the audit; "": only the passes made here are
+            watched.
+
+    Returns:
+        One check each, in a fixed order; none where there are no images.
+    """
+    if not len(data):
+        return ()
+    checks = _of_model(model, data, plan, collected.outcomes, device, min(collected.images_at_once, LOOKED_AT), weights)
+    checks |= {check.name: check for check in outcome_checks(collected.outcomes, plan)}
+    checks["outside-the-ball"] = counted.outside_the_ball(collected.excess)
+    return in_order({name: explained(name, checks) or check for name, check in checks.items()})
+
+
+def outcome_checks(outcomes: Outcomes, plan: AuditPlan) -> tuple[Check, ...]:
+    """The checks that need no model, such as for an audit put together from parts.
+
+    Args:
+        outcomes: Of at least one sample.
+        plan: The audit.
+    """
+    checks = [_few_samples(outcomes, plan)]
+    checks += [each for each in (strength.black_box_in_suite(outcomes, plan.attacks),) if each is not None]
+    checks += [each for each in (strength.radii_in_audit(outcomes, plan.threats),) if each is not None]
+    return in_order({check.name: check for check in checks})
+
+
+def full_checks(
+    model: Classifier, data: ClassData, plan: AuditPlan, device: torch.device, progress: Progress | None = None
+) -> tuple[Check, ...]:
+    """All checks, with small attacks at the audit's first radius on up to 100 images, as many of each class.
+
+    The audit's own attacks are run too. No audit is needed before, and a model may be checked that an audit refuses
+    because it gives probabilities.
+
+    Args:
+        model: In eval mode, on its device.
+        data: The images the audit is about.
+        plan: The audit.
+        device: Where the model is.
+        progress: Where progress is shown.
+
+    Raises:
+        ValueError: The model cannot be run on these images, or its output is not (N, classes) finite logits.
+    """
+    weights = _digest(model)
+    few = data.subset(spread(data, ATTACKED))
+    trials = Trials(model, few, replace(plan, shard=""), device, progress)
+    found = probabilities(look(probe(model, few, LOOKED_AT, min(plan.batch_size, LOOKED_AT), device)).logits)
+    outcomes = trials.run(threats=()).outcomes if found.verdict == "pass" else None
+    checks = _of_model(model, few, plan, outcomes, device, min(plan.batch_size, LOOKED_AT), weights)
+    sizes = np.bincount(data.groups.cpu().numpy(), minlength=data.num_groups)
+    checks["few-samples"] = counted.few_samples(data.group_names, sizes, ())
+    checks |= _attacked(trials, checks)
+    if isinstance(model, nn.Module) and checks["changed-model"].verdict == "pass":
+        checks["changed-model"] = changed_model((), weights, _digest(model))
+    return in_order(checks)
+
+
+def _of_model(
+    model: Classifier,
+    data: ClassData,
+    plan: AuditPlan,
+    outcomes: Outcomes | None,
+    device: torch.device,
+    at_once: int,
+    weights: str,
+) -> Found:
+    """The checks that run the model on a few images."""
+    before = weights or _digest(model)
+    rows = spread(data, LOOKED_AT)
+    at = probe(model, data, LOOKED_AT, at_once, device)
+    seen = look(at)
+    checks: Found = {}
+
+    def add(name: str, judge: Callable[[], Check]) -> None:
+        checks[name] = explained(name, checks) or judge()
+
+    add("probabilities", lambda: probabilities(seen.logits))
+    add("changed-model", lambda: changed_model(seen.in_train_mode, before, _digest(model)))
+    add("randomised", lambda: randomised(seen.logits, seen.again))
+    add("input-range", lambda: input_range(at, seen))
+    if outcomes is not None:
+        add(
+            "clean-accuracy",
+            lambda: counted.clean_accuracy(outcomes, rows.numpy(), seen.logits, data.labels.cpu().numpy()),
+        )
+    add("zero-gradients", lambda: zero_gradients(at, plan.threats[0].norm, plan.attacks))
+    few = probe(model, data, DIFFERENTIATED, at_once, device)
+    add("wrong-gradients", lambda: wrong_gradients(few, plan.seed))
+    return checks
+
+
+def _attacked(trials: Trials, checks: Found) -> Found:
+    """The checks that attack, unless what was found already explains what they would find."""
+    added: Found = {}
+    plan = trials.plan
+    reason = explained("black-box", checks)
+    if reason is None and not plan.threats[0].radius > 0:
+        reason = not_judged("black-box", "the radius is 0")
+    if reason is not None:
+        same = ("black-box", "more-steps", "larger-radius")
+        return {name: replace(reason, name=name, link=reason.link.replace("black-box", name)) for name in same} | {
+            "outside-the-ball": not_judged("outside-the-ball", "no attack was run")
+        }
+    own = trials.run(*gradient_attacks(plan.attacks))
+    added["outside-the-ball"] = counted.outside_the_ball(own.excess)
+    few, many, other = (trials.run(each).outcomes.robust_correct(0) for each in (FEW_STEPS, MANY_STEPS, OTHER_LOSS))
+    added["black-box"] = trials.black_box(own.outcomes.robust_correct(0) & few & many & other)
+    added["more-steps"] = explained("more-steps", added) or trials.more_steps(few, many)
+    added["larger-radius"] = explained("larger-radius", added) or trials.larger_radius()
+    return added
+
+
+def _few_samples(outcomes: Outcomes, plan: AuditPlan) -> Check:
+    if plan.shard:
+        return not_judged("few-samples", f"these are the images of part {plan.shard} of an audit, not all of them")
+    tables = [outcomes.table(r, plan.class_names) for r in range(len(plan.threats))]
+    columns = [column for table in tables for column in (table.clean, table.robust)]
+    counts = [np.rint(np.nan_to_num(column) * tables[0].n).astype(np.int64) for column in columns]
+    return counted.few_samples(plan.class_names, tables[0].n, counts)
+
+
+def _digest(model: Classifier) -> str:
+    return weights_digest(model) if isinstance(model, nn.Module) else ""

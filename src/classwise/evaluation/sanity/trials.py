@@ -1,0 +1,103 @@
+"""Small attacks on a few images of every class, run to see whether attacks behave as attacks must."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from classwise.attacks.apgd import APGD
+from classwise.attacks.base import Attack, Classifier
+from classwise.attacks.pgd import PGD
+from classwise.attacks.square import Square
+from classwise.attacks.suite import describe
+from classwise.data.dataset import ClassData
+from classwise.evaluation.check import Check
+from classwise.evaluation.collect import Collected, Evaluator
+from classwise.evaluation.plan import AuditPlan
+from classwise.evaluation.sanity.strength import Bools, black_box, larger_radius, more_steps
+from classwise.evaluation.sanity.verdicts import not_judged
+from classwise.progress import Progress
+from classwise.radius import Radius
+from classwise.threat import Norm, ThreatModel
+
+FEW_STEPS = PGD(steps=10, stop_when_fooled=True, loss="cross-entropy", start="uniform")
+MANY_STEPS = APGD(steps=50)
+OTHER_LOSS = PGD(steps=20, stop_when_fooled=True, loss="margin", start="uniform")
+BLIND = Square(queries=1000)
+AT_ONCE = (APGD(steps=20), PGD(steps=20, stop_when_fooled=True, loss="margin", start="uniform"))
+"""What is run at larger radii, where a few steps suffice."""
+MULTIPLES = (1, 2, 4)
+"""Radii tried, in units of the audit's; in l_inf only below 1/2."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Attacks on a few images at the audit's first radius.
+
+    Args:
+        model: The classifier.
+        data: The few images.
+        plan: The audit.
+        device: Where the model is.
+        progress: Where progress is shown.
+    """
+
+    model: Classifier
+    data: ClassData
+    plan: AuditPlan
+    device: torch.device
+    progress: Progress | None
+
+    def run(self, *attacks: Attack, threats: tuple[ThreatModel, ...] | None = None) -> Collected:
+        """Attack all images by some attacks, whose worst case counts; without attacks: only classify them."""
+        threats = (self.plan.threats[0],) if threats is None else threats
+        plan = self.plan
+        evaluator = Evaluator(threats, attacks, plan.seed, plan.batch_size, self.device, plan.precision)
+        return evaluator.run(self.model, self.data, self.progress, "sanity")
+
+    def more_steps(self, few: Bools, many: Bools) -> Check:
+        """See :func:`classwise.evaluation.sanity.strength.more_steps`."""
+        return more_steps(few, many, (describe([FEW_STEPS]), describe([MANY_STEPS])))
+
+    def black_box(self, white: Bools) -> Check:
+        """Run the square attack beside attacks with gradients; what they left unbroken is given."""
+        if self.plan.threats[0].norm == "l1":
+            return not_judged("black-box", "there is no black-box attack in l_1")
+        black = self.run(BLIND).outcomes.robust_correct(0)
+        return black_box(white, black, ("the attacks with gradients", describe([BLIND])))
+
+    def larger_radius(self) -> Check:
+        """Run short attacks at multiples of the radius, and where any image may become grey."""
+        threats = tuple(larger(self.plan.threats[0], math.prod(self.data.shape)))
+        outcomes = self.run(*AT_ONCE, threats=threats).outcomes
+        commonest = int(np.bincount(outcomes.label).max())
+        robust = [outcomes.robust_correct(r) for r in range(len(threats))]
+        return larger_radius(robust, threats, commonest)
+
+
+def larger(threat: ThreatModel, values: int) -> Iterator[ThreatModel]:
+    """Multiples of a radius, and last the one at which every image can be turned into the same grey.
+
+    Args:
+        threat: Of the audit.
+        values: Pixel values of an image.
+    """
+    grey = to_grey(threat.norm, values)
+    for multiple in MULTIPLES:
+        if multiple * threat.radius < grey:
+            yield ThreatModel(norm=threat.norm, radius=Radius(multiple * threat.radius))
+    yield ThreatModel(norm=threat.norm, radius=Radius(grey))
+
+
+def to_grey(norm: Norm, values: int) -> float:
+    """Greatest distance of an image of so many values in [0, 1] from the one that is 1/2 everywhere."""
+    return {"linf": 0.5, "l2": 0.5 * math.sqrt(values), "l1": 0.5 * values}[norm]
+
+
+def gradient_attacks(attacks: tuple[Attack, ...]) -> tuple[Attack, ...]:
+    """Those of an audit's attacks that are not known to work without gradients."""
+    return tuple(attack for attack in attacks if not isinstance(attack, Square))

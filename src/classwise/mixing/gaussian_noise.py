@@ -1,0 +1,36 @@
+"""Gaussian noise on the images of a training step."""
+
+from __future__ import annotations
+
+from classwise.configuration import config
+from classwise.data.dataset import ClassData
+from classwise.data.loader import Batch
+from classwise.mixing.base import Mixing
+from classwise.radius import Radius
+from classwise.randomness import Noise
+from classwise.registry import register
+
+
+@register("mixing", "gaussian-noise", "smoothing")
+@config
+class GaussianNoise(Mixing):
+    """Adds N(0, sigma^2) to every pixel value before anything else sees the image; the sum is not clipped.
+
+    With the objective "natural" this trains base classifiers for randomised smoothing. Attacks project into the box
+    [0, 1] and would clip the noise: meant for objectives that do not attack.
+
+    Source: Cohen, Rosenfeld, Kolter, "Certified adversarial robustness via randomized smoothing", ICML 2019, and its
+    published code, where the noise is added to images in [0, 1] and not clipped either.
+    """
+
+    sigma: Radius = Radius("0.25")
+    """Standard deviation of the noise, in units of the pixel range."""
+
+    def check(self) -> None:
+        """Refuse noise without width."""
+        if not self.sigma > 0:
+            raise ValueError("sigma must be above 0: give the standard deviation of the noise, or use mixing none")
+
+    def before(self, batch: Batch, source: ClassData, noise: Noise) -> Batch:
+        """The batch with noise added to its images."""
+        return batch.with_images(batch.x + float(self.sigma) * noise.normal(batch.x))
