@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "audit": "classwise.api",
+    "certify": "classwise.api",
     "compare": "classwise.api",
     "finetune": "classwise.api",
     "merge": "classwise.api",
@@ -73,6 +74,7 @@ __all__ = [
     "attacks",
     "audit",
     "averaging",
+    "certify",
     "compare",
     "config",
     "data",
@@ -107,7 +109,7 @@ if TYPE_CHECKING:
         recipes,
         selection,
     )
-    from classwise.api import audit, compare, finetune, merge, train
+    from classwise.api import audit, certify, compare, finetune, merge, train
     from classwise.attacks import Attack
     from classwise.averaging import Averaging
     from classwise.configuration import config

@@ -1,10 +1,11 @@
-"""The verbs: train, finetune, audit, compare. The command line calls these and nothing else."""
+"""The verbs: train, finetune, audit, certify, compare. The command line calls these and nothing else."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,14 @@ from classwise.data import ClassData, Dataset, GivenData, Roles
 from classwise.evaluation import AuditResult, Comparison, compare_audits, shards
 from classwise.evaluation.admission import check_model
 from classwise.evaluation.audit import run_audit
+from classwise.evaluation.certificates import CertifyResult
+from classwise.evaluation.certify import EVERY, every_kth, plan_certify, run_certify
 from classwise.evaluation.plan import plan_audit
+from classwise.evaluation.smoothing import Sampling, Stop
 from classwise.models import GivenModel, ModelBuilder, weights_digest
+from classwise.models.foreign import Weights
 from classwise.progress import Progress, default_progress
+from classwise.radius import Radius
 from classwise.recipes import recipe as recipe_named
 from classwise.run import Run
 from classwise.runs import RunDirectory
@@ -151,6 +157,7 @@ def audit(
     seed: int = 0,
     batch_size: int = 256,
     network: ModelBuilder | None = None,
+    weights: Weights | None = None,
     device: str = "auto",
     split: str = "",
     precision: Precision = "auto",
@@ -173,6 +180,7 @@ def audit(
         seed: Seed of random starts, which are keyed by sample.
         batch_size: Images of a micro-batch.
         network: Architecture, needed for a file of weights.
+        weights: Which weights of a file that holds "raw" and "averaged" ones; default: the averaged.
         device: Where a model that was read from disk is run.
         split: Role of the images, for the record; default: "test" for a data set or a run, "given" for live images.
         precision: Of the search: "exact" (fp32), "mixed" (bf16), or "auto": mixed where the hardware computes in bf16.
@@ -185,21 +193,8 @@ def audit(
         ValueError: The model, the data or the attack cannot be used, or ``out`` holds another audit; the message says
             how to mend it.
     """
-    config: TrainConfig | None = None
-    described, dataset, runtime = type(model).__name__, None, None
-    if isinstance(model, Run):
-        config, described, dataset = model.config, model.path.name, model.dataset
-        model, runtime = model.model(), Runtime(Hardware(device=device))
-    elif isinstance(model, Path | str):
-        sample = data.train if isinstance(data, Dataset) else data
-        found = find_model(model, network, *((sample.num_classes, sample.shape) if sample is not None else ()))
-        config, described, model = found.config, found.described, found.network
-        runtime = Runtime(Hardware(device=device))
-        dataset = config.data.load() if config is not None and data is None else None
-    split = split or ("given" if isinstance(data, ClassData) else "test")
-    if data is None and dataset is None:
-        raise ValueError("no data given: name a data set, or audit a run that knows its own")
-    images = data if isinstance(data, ClassData) else (data or dataset).test  # type: ignore[union-attr]
+    subject = _subject(model, data, network, device, split, weights)
+    images, config = subject.images, subject.config
     if threat is None:
         threat = config.threat if config is not None else linf("8/255")
     threats = (
@@ -207,25 +202,20 @@ def audit(
     )
     if not all(isinstance(each, ThreatModel) for each in threats):
         raise ValueError(f"threat {threat!r} is no threat model: write classwise.linf('8/255') or classwise.l2(0.5)")
-    if runtime is not None:
-        assert isinstance(model, nn.Module)
-        model, on = runtime.place(model).eval(), runtime.device
-    else:
-        on = _device_of(model)
     plan = plan_audit(
         images,
-        model=described,
+        model=subject.described,
         threats=threats,
         attacks=attacks,
         seed=seed,
         batch_size=batch_size,
-        split=split,
-        precision=search_precision(precision, on),
+        split=subject.split,
+        precision=search_precision(precision, subject.device),
         shard=shard,
     )
     folder = shards.shard_folder(Path(out), shard) if out is not None else None
     with full_fp32():
-        return run_audit(model, images, plan, on, progress or default_progress(), folder)
+        return run_audit(subject.model, images, plan, subject.device, progress or default_progress(), folder)
 
 
 def merge(folder: Path | str) -> AuditResult:
@@ -238,6 +228,64 @@ def merge(folder: Path | str) -> AuditResult:
         ValueError: A part is missing or unfinished, or they are parts of different audits.
     """
     return shards.merge(Path(folder))
+
+
+def certify(
+    model: Classifier | Run | Path | str,
+    data: ClassData | Dataset | None = None,
+    *,
+    sigma: float | str,
+    n0: int = 100,
+    n: int = 100_000,
+    alpha: float = 0.001,
+    stop: Stop = "never",
+    looks: int = 5,
+    enough: float | str = 0,
+    every: int = EVERY,
+    seed: int = 0,
+    batch_size: int = 1000,
+    network: ModelBuilder | None = None,
+    weights: Weights | None = None,
+    device: str = "auto",
+    split: str = "",
+    out: Path | str | None = None,
+    progress: Progress | None = None,
+) -> CertifyResult:
+    """Certify l_2 radii by randomised smoothing, class by class.
+
+    Args:
+        model: As for :func:`audit`; best trained under noise of the same sigma.
+        data: As for :func:`audit`.
+        sigma: Standard deviation of the noise, in units of the pixel range.
+        n0: Votes that choose the class.
+        n: Votes, at most, that bound its probability.
+        alpha: Greatest probability that a certificate is wrong.
+        stop: When voting ends early; see :class:`classwise.evaluation.smoothing.Sampling`, also for the two that follow.
+        looks: Looks of the stopping rules.
+        enough: Certified radius at which "split-alpha" ends.
+        every: Every how many-th image of each class is certified; 1: all.
+        seed: Seed of the noise, which is keyed by sample.
+        batch_size: Noisy copies of a micro-batch.
+        network: As for :func:`audit`.
+        weights: As for :func:`audit`.
+        device: As for :func:`audit`.
+        split: As for :func:`audit`.
+        out: Folder for the result; finished samples are kept there as they are found, and the same call goes on from
+            them.
+        progress: Where progress is shown; default: the terminal.
+
+    Raises:
+        ValueError: The model or the data cannot be used, or the folder holds something else.
+    """
+    subject = _subject(model, data, network, device, split, weights)
+    chosen = every_kth(subject.images, every)
+    sampling = Sampling(sigma=Radius(sigma), n0=n0, n=n, alpha=alpha, stop=stop, looks=looks, enough=Radius(enough))
+    plan = plan_certify(
+        chosen, model=subject.described, sampling=sampling, seed=seed, batch_size=batch_size, split=subject.split
+    )
+    folder = Path(out) if out is not None else None
+    with full_fp32():
+        return run_certify(subject.model, chosen, plan, subject.device, progress or default_progress(), folder)
 
 
 def compare(before: AuditResult | Path | str, after: AuditResult | Path | str) -> Comparison:
@@ -274,6 +322,48 @@ def repair_config(start: Path | str, method: TrainConfig, keep: Sequence[str] = 
     by_hand = {name for name in vars(method) if getattr(method, name) != getattr(as_named, name)}
     facts = {name: value for name, value in run_facts(Path(start)).items() if name not in {*keep, *by_hand}}
     return replace(method, start=str(Path(start).resolve()), **facts)
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A model on its device, the images it is tried on, and what both are called."""
+
+    model: Classifier
+    device: torch.device
+    images: ClassData
+    described: str
+    split: str
+    config: TrainConfig | None
+
+
+def _subject(
+    model: Classifier | Run | Path | str,
+    data: ClassData | Dataset | None,
+    network: ModelBuilder | None,
+    device: str,
+    split: str,
+    weights: Weights | None,
+) -> _Subject:
+    config: TrainConfig | None = None
+    described, dataset, runtime = type(model).__name__, None, None
+    if isinstance(model, Run):
+        config, described, dataset = model.config, model.path.name, model.dataset
+        model, runtime = model.model(), Runtime(Hardware(device=device))
+    elif isinstance(model, Path | str):
+        sample = data.train if isinstance(data, Dataset) else data
+        classes, shape = (sample.num_classes, sample.shape) if sample is not None else (0, (0, 0, 0))
+        found = find_model(model, network, classes, shape, weights)
+        config, described, model = found.config, found.described, found.network
+        runtime = Runtime(Hardware(device=device))
+        dataset = config.data.load() if config is not None and data is None else None
+    split = split or ("given" if isinstance(data, ClassData) else "test")
+    if data is None and dataset is None:
+        raise ValueError("no data given: name a data set, or audit a run that knows its own")
+    images = data if isinstance(data, ClassData) else (data or dataset).test  # type: ignore[union-attr]
+    if runtime is None:
+        return _Subject(model, _device_of(model), images, described, split, config)
+    assert isinstance(model, nn.Module)
+    return _Subject(runtime.place(model).eval(), runtime.device, images, described, split, config)
 
 
 def _audit_of(given: AuditResult | Path | str) -> AuditResult:

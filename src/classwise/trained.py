@@ -10,6 +10,8 @@ from torch import nn
 
 from classwise.configuration import from_plain
 from classwise.models import ModelBuilder, load_foreign
+from classwise.models.foreign import Weights
+from classwise.models.named import network_named
 from classwise.runs import RunDirectory, checkpoints
 from classwise.training.config import TrainConfig
 
@@ -36,20 +38,26 @@ def find_model(
     builder: ModelBuilder | None = None,
     classes: int = 0,
     shape: tuple[int, int, int] = (0, 0, 0),
+    weights: Weights | None = None,
 ) -> Trained:
     """Load a network.
 
     Args:
-        path: A run directory (its selected checkpoint), a checkpoint folder, or a file of weights (``.safetensors``, or
-            a torch file that holds tensors only).
+        path: A run directory (its selected checkpoint), a checkpoint folder, a file of weights (``.safetensors``, or
+            a torch file that holds tensors only), or the word for a network that brings its weights along, such as
+            ``timm:resnet18,pretrained=true`` (see :func:`classwise.models.named.network_named`).
         builder: The architecture; needed for a file of weights.
         classes: Number of classes, for a file of weights.
         shape: Input shape, for a file of weights.
+        weights: Which weights of a file that holds "raw" and "averaged" ones; default: the averaged.
 
     Raises:
         ValueError: Nothing is there, the architecture is not known, or the weights do not fit or are damaged.
     """
     path = Path(path)
+    if not path.exists() and ":" in str(path):
+        builder = network_named(str(path), where="model")
+        return Trained(builder.build(classes, shape).eval(), str(path), builder)
     if not path.exists():
         raise ValueError(
             f"{str(path)!r} does not exist: give a run directory, a checkpoint folder or a file of weights"
@@ -61,7 +69,7 @@ def find_model(
                 "for a repair --use model=resnet20 (in Python network=…)"
             )
         network = builder.build(classes, shape)
-        load_foreign(network, path)
+        load_foreign(network, path, weights=weights)
         return Trained(network.eval(), str(path), builder)
     directory = RunDirectory(path)
     if directory.exists:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from classwise import Run, l2, recipe, train
+from classwise.api import certify
 from classwise.attacks import PGD
-from classwise.evaluation.certify import CertifyResult, certify, every_kth
+from classwise.evaluation.certificates import CertifyResult
+from classwise.evaluation.certify import every_kth
 from classwise.evaluation.smoothing import Smoothed
 from classwise.progress import Silent
 from classwise.randomness import KeyedNoise

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from classwise import Run, recipe, train
+from classwise.api import certify
 from classwise.cli.certify import main
 from classwise.data import Split
-from classwise.evaluation.certify import CertifyResult, certify
+from classwise.evaluation.certificates import CertifyResult
 from classwise.models import Linear
 from classwise.progress import Silent
 from classwise.training import Hardware

@@ -8,7 +8,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from classwise import ClassData
-from classwise.evaluation.certify import certify
+from classwise.api import certify
 from classwise.evaluation.smoothing import ABSTAIN
 from classwise.theory.linear import robust_margin
 

@@ -11,7 +11,8 @@ import torch
 from classwise import ClassData
 from classwise.configuration import from_yaml
 from classwise.configuration import replace as changed
-from classwise.evaluation.certify import Certificates, CertifyPlan, CertifyResult, every_kth, plan_certify
+from classwise.evaluation.certificates import Certificates, CertifyPlan, CertifyResult
+from classwise.evaluation.certify import every_kth, plan_certify
 from classwise.evaluation.smoothing import Sampling
 from classwise.metrics import wilson
 from classwise.radius import Radius

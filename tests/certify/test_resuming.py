@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from classwise import ClassData
-from classwise.evaluation.certify import Certificates, CertifyResult, certify, run_certify
+from classwise.api import certify
+from classwise.evaluation.certificates import Certificates, CertifyResult
+from classwise.evaluation.certify import run_certify
 from classwise.evaluation.smoothing import SELECTION, Smoothed
 
 SETTINGS: dict[str, Any] = {"sigma": 0.3, "n0": 50, "n": 400, "every": 1, "batch_size": 128}

@@ -301,7 +301,7 @@ def test_a_folder_that_holds_another_audit(cli: Cli, finished: Path, tmp_path: P
     assert cli("audit", finished, "--attacks", "pgd-1", "--out", tmp_path / "mine")[0] == 0
     before = content(tmp_path / "mine")
     answer = cli("audit", finished, "--attacks", "pgd-2", "--out", tmp_path / "mine")
-    refused(answer, "holds another audit", "give another folder with --out")
+    refused(answer, "holds another audit", "give another output folder")
     assert content(tmp_path / "mine") == before
 
 

@@ -100,11 +100,11 @@ def test_other_batch_sizes_agree_on_the_small_set(precision: str, evaluate: Call
 def test_other_batch_sizes_agree_on_999_of_1000_verdicts(
     precision: str, test_images: ClassData, evaluate: Callable
 ) -> None:
-    """Over 596 images and two radii."""
-    radii = [cw.linf("0.12"), cw.linf("0.08")]
+    """Over 596 images, clean and at two radii."""
+    how = {"threat": [cw.linf("0.12"), cw.linf("0.08")], "precision": precision}
     verdicts = []
     for size in (64, 8, 17, 300):
-        outcomes = evaluate(images=test_images, threat=radii, batch_size=size, precision=precision).outcomes
+        outcomes = evaluate("apgd-ce-5+apgd-t-2+fab-t-2+square-10", test_images, batch_size=size, **how).outcomes
         verdicts.append(np.concatenate([outcomes.clean_correct, *(outcomes.robust_correct(r) for r in (0, 1))]))
     assert len(verdicts[0]) == 3 * 596
     for each in verdicts[1:]:

@@ -19,6 +19,7 @@ from classwise.data import ClassData, load
 from classwise.evaluation import AuditResult
 from classwise.evaluation.shards import shard_folder
 from classwise.metrics import sample_plan
+from classwise.models.foreign import Weights
 from classwise.models.named import network_named
 from classwise.radius import Radius
 from classwise.report.formats import Format, formatted
@@ -38,6 +39,8 @@ class Flags:
 
     model: tyro.conf.Positional[Path]
     """A run directory, a checkpoint folder, or a file of weights (then give --data and --network)."""
+    weights: Weights | None = None
+    """Of a file that holds both: raw or averaged (EMA) weights; default: the averaged ones."""
     data: str | None = None
     """Data set whose test images are used, such as cifar10; default: that of the run."""
     data_dir: Path | None = None
@@ -145,6 +148,7 @@ def _audit_other(flags: Flags, attacks: list[Attack]) -> AuditResult:
         seed=flags.seed,
         batch_size=flags.batch_size,
         network=network,
+        weights=flags.weights,
         device=flags.device,
         split="test",
         precision=flags.precision,

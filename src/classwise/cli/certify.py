@@ -6,21 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from torch import nn
 
-from classwise import registry
+from classwise import api, registry
 from classwise.cli.flags import parse
-from classwise.configuration import from_plain
-from classwise.data import ClassData, load
-from classwise.evaluation.certify import EVERY, every_kth, plan_certify, run_certify
-from classwise.evaluation.smoothing import Sampling, Stop
-from classwise.models import ModelBuilder, weights_digest
-from classwise.progress import default_progress
+from classwise.data import load
+from classwise.evaluation.certify import EVERY
+from classwise.evaluation.smoothing import Stop
+from classwise.models.named import network_named
 from classwise.radius import Radius
 from classwise.run import Run
 from classwise.runs import RunDirectory
-from classwise.trained import find_model
-from classwise.training import Hardware, Runtime
 
 
 @dataclass(frozen=True)
@@ -66,7 +61,7 @@ class Flags:
     device: str = "auto"
     """Device such as cuda:1; auto takes the best there is."""
     out: Path | None = None
-    """Folder for the result."""
+    """Folder for the result; default for a run: its `certificates` folder."""
     plugin: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Python file that registers components the run was made with; may be repeated. Its code is run."""
 
@@ -76,7 +71,23 @@ def main(arguments: list[str]) -> int:
     flags = parse(Flags, "certify", arguments)
     for path in flags.plugin:
         registry.load_plugin(path)
-    sampling = Sampling(
+    images = None
+    if flags.data is not None:
+        folder = {"folder": flags.data_dir} if flags.data_dir is not None else {}
+        images = load(flags.data, **folder)
+    run = Run(flags.model) if RunDirectory(flags.model).exists else None
+    if flags.checkpoint != "selected" and run is None:
+        raise ValueError("--checkpoint names a checkpoint of a run: give the checkpoint's folder instead")
+    if run is None and images is None and flags.model.is_file():
+        raise ValueError(f"{str(flags.model)!r} is a file of weights: say which images, for example --data cifar10")
+    subject = run.checkpoint(flags.checkpoint)[0] if run is not None and flags.checkpoint != "selected" else flags.model
+    out = flags.out
+    if out is None and run is not None and images is None:
+        name = f"sigma-{flags.sigma}-{flags.checkpoint}-every-{flags.every}-n-{flags.n}-{flags.stop}-seed-{flags.seed}"
+        out = flags.model / "certificates" / name.replace("/", "_")
+    result = api.certify(
+        subject,
+        images,
         sigma=flags.sigma,
         n0=flags.n0,
         n=flags.n,
@@ -84,47 +95,15 @@ def main(arguments: list[str]) -> int:
         stop=flags.stop,
         looks=flags.looks,
         enough=flags.enough,
+        every=flags.every,
+        seed=flags.seed,
+        batch_size=flags.batch_size,
+        network=network_named(flags.network, where="--network") if flags.network else None,
+        device=flags.device,
+        split="test",
+        out=out,
     )
-    model, described, images = _subject(flags)
-    data = every_kth(images, flags.every)
-    plan = plan_certify(data, model=described, sampling=sampling, seed=flags.seed, batch_size=flags.batch_size)
-    folder = flags.out
-    if folder is None and RunDirectory(flags.model).exists:
-        sigma = str(flags.sigma).replace("/", "_")
-        folder = flags.model / "certificates" / f"sigma-{sigma}-{plan.key()}-{weights_digest(model)[:8]}"
-    runtime = Runtime(Hardware(device=flags.device))
-    model = runtime.place(model).eval()
-    result = run_certify(model, data, plan, runtime.device, default_progress(), folder)
     print(result.text(flags.radius))
     if result.folder is not None:
         print(f"Saved in {result.folder}")
     return 0
-
-
-def _subject(flags: Flags) -> tuple[nn.Module, str, ClassData]:
-    """The network, what it is called, and the test images.
-
-    Raises:
-        ValueError: A flag is missing that a model of this kind needs, or one is given that it cannot have.
-    """
-    is_run = RunDirectory(flags.model).exists
-    if flags.checkpoint != "selected" and not is_run:
-        raise ValueError("--checkpoint names a checkpoint of a run: give the checkpoint's folder instead")
-    given = None
-    if flags.data is not None:
-        folder = {"folder": flags.data_dir} if flags.data_dir is not None else {}
-        given = load(flags.data, **folder).test
-    if is_run:
-        run = Run(flags.model)
-        number, averaged = run.checkpoint(flags.checkpoint)
-        described = f"{run.path.name} ({'averaged' if averaged else 'raw'} weights, after epoch {number.name})"
-        return run.model(flags.checkpoint), described, given or run.dataset.test
-    if given is None and flags.model.is_file():
-        raise ValueError(f"{str(flags.model)!r} is a file of weights: say which images, for example --data cifar10")
-    builder = from_plain(ModelBuilder, flags.network, where="--network") if flags.network else None
-    found = find_model(flags.model, builder, *((given.num_classes, given.shape) if given is not None else ()))
-    if given is None:
-        if found.config is None:
-            raise ValueError("no data given: name a data set with --data, or certify a run that knows its own")
-        given = found.config.data.load().test
-    return found.network, found.described, given

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,7 @@ class Journal:
         self.log = EventLog(path)
         self._pending: list[dict[str, Any]] = []
         self._written = time.monotonic()
-        if path.exists():
-            _drop_torn_line(path)
+        self.log.mend()
         found = self.log.read("audit")
         if not found:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,11 +107,3 @@ class NoJournal:
 
     def flush(self) -> None:
         """See :class:`Journal`."""
-
-
-def _drop_torn_line(path: Path) -> None:
-    """A line that a kill cut short would spoil the next one."""
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)

@@ -78,12 +78,7 @@ def plan_audit(
     Raises:
         ValueError: A class has no sample, no threat model is given, or an attack is unknown.
     """
-    missing = [name for i, name in enumerate(data.group_names) if not bool((data.groups == i).any())]
-    if missing:
-        raise ValueError(
-            f"class {missing[0]!r} has no sample in the {split} images of {data.name!r}: "
-            "nothing can be said about it; give samples of every class, or name only the classes there are"
-        )
+    check_classes(data, split)
     if not threats:
         raise ValueError("no threat model given: name at least one, such as linf('8/255')")
     chosen = attack_list(attacks)
@@ -103,6 +98,20 @@ def plan_audit(
         precision=precision,
         shard=shard,
     )
+
+
+def check_classes(data: ClassData, split: str) -> None:
+    """Refuse data in which a class has no sample.
+
+    Raises:
+        ValueError: With the name of the first such class.
+    """
+    missing = [name for i, name in enumerate(data.group_names) if not bool((data.groups == i).any())]
+    if missing:
+        raise ValueError(
+            f"class {missing[0]!r} has no sample in the {split} images of {data.name!r}: "
+            "nothing can be said about it; give samples of every class, or name only the classes there are"
+        )
 
 
 def parse_shard(text: str) -> tuple[int, int]:

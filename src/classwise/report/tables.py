@@ -52,7 +52,7 @@ def audit_text(result: AuditResult) -> str:
             ],
             "\n".join(f"{name:<36}{summary(estimate)}" for name, estimate in _aggregates(table).items()),
         ]
-    return _text(blocks)
+    return text(blocks)
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -77,7 +77,7 @@ def comparison_text(comparison: Comparison) -> str:
     ]
     before, after = comparison.before.plan, comparison.after.plan
     header = f"{before.model} → {after.model}: {conditions(before, before.threats[0])}"
-    return _text([header, rows, *comparison.findings()])
+    return text([header, rows, *comparison.findings()])
 
 
 def audit_rows(result: AuditResult, radius: int = 0) -> list[dict[str, Any]]:
@@ -133,7 +133,8 @@ def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _text(blocks: Sequence[Block]) -> str:
+def text(blocks: Sequence[Block]) -> str:
+    """Lines and tables one below the other, coloured where standard output is a terminal; Markdown tables without rich."""
     try:
         from rich.console import Console
     except ImportError:

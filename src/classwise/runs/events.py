@@ -42,6 +42,11 @@ class EventLog:
         if self.size() > size:
             os.truncate(self.path, size)
 
+    def mend(self) -> None:
+        """Drop a last line that a kill cut short, which would spoil the next one."""
+        if self.path.exists():
+            self.cut(self.path.read_bytes().rfind(b"\n") + 1)
+
     def read(self, event: str | None = None) -> list[dict[str, Any]]:
         """All whole lines, or those of one kind of event; a last line cut short by a crash is left out.
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from classwise.attacks.base import Classifier
 from classwise.data.dataset import ClassData
+from classwise.evaluation.admission import check_model
 from classwise.evaluation.check import Check
 from classwise.evaluation.collect import Collected
 from classwise.evaluation.outcomes import Outcomes
@@ -21,7 +22,7 @@ from classwise.evaluation.sanity.input_range import input_range
 from classwise.evaluation.sanity.look import look, probe, spread
 from classwise.evaluation.sanity.outputs import changed_model, probabilities, randomised
 from classwise.evaluation.sanity.trials import FEW_STEPS, MANY_STEPS, OTHER_LOSS, Trials, gradient_attacks
-from classwise.evaluation.sanity.verdicts import explained, in_order, not_judged
+from classwise.evaluation.sanity.verdicts import CAUSES, explained, in_order, not_judged
 from classwise.models.given import weights_digest
 from classwise.progress import Progress
 
@@ -54,7 +55,7 @@ def cheap_checks(
     """
     if not len(data):
         return ()
-    checks = _of_model(model, data, plan, collected.outcomes, device, min(collected.images_at_once, LOOKED_AT), weights)
+    checks = _of_model(model, data, plan, device, min(collected.images_at_once, LOOKED_AT), weights, collected.outcomes)
     checks |= {check.name: check for check in outcome_checks(collected.outcomes, plan)}
     checks["outside-the-ball"] = counted.outside_the_ball(collected.excess)
     return in_order({name: explained(name, checks) or check for name, check in checks.items()})
@@ -91,12 +92,11 @@ def full_checks(
     Raises:
         ValueError: The model cannot be run on these images, or its output is not (N, classes) finite logits.
     """
+    check_model(_not_refused(model), data, device)
     weights = _digest(model)
     few = data.subset(spread(data, ATTACKED))
     trials = Trials(model, few, replace(plan, shard=""), device, progress)
-    found = probabilities(look(probe(model, few, LOOKED_AT, min(plan.batch_size, LOOKED_AT), device)).logits)
-    outcomes = trials.run(threats=()).outcomes if found.verdict == "pass" else None
-    checks = _of_model(model, few, plan, outcomes, device, min(plan.batch_size, LOOKED_AT), weights)
+    checks = _of_model(model, few, plan, device, min(plan.batch_size, LOOKED_AT), weights)
     sizes = np.bincount(data.groups.cpu().numpy(), minlength=data.num_groups)
     checks["few-samples"] = counted.few_samples(data.group_names, sizes, ())
     checks |= _attacked(trials, checks)
@@ -109,14 +109,13 @@ def _of_model(
     model: Classifier,
     data: ClassData,
     plan: AuditPlan,
-    outcomes: Outcomes | None,
     device: torch.device,
     at_once: int,
     weights: str,
+    outcomes: Outcomes | None = None,
 ) -> Found:
-    """The checks that run the model on a few images."""
+    """The checks that run the model on a few images; of the last one only where outcomes are known."""
     before = weights or _digest(model)
-    rows = spread(data, LOOKED_AT)
     at = probe(model, data, LOOKED_AT, at_once, device)
     seen = look(at)
     checks: Found = {}
@@ -128,36 +127,47 @@ def _of_model(
     add("changed-model", lambda: changed_model(seen.in_train_mode, before, _digest(model)))
     add("randomised", lambda: randomised(seen.logits, seen.again))
     add("input-range", lambda: input_range(at, seen))
-    if outcomes is not None:
-        add(
-            "clean-accuracy",
-            lambda: counted.clean_accuracy(outcomes, rows.numpy(), seen.logits, data.labels.cpu().numpy()),
-        )
     add("zero-gradients", lambda: zero_gradients(at, plan.threats[0].norm, plan.attacks))
     few = probe(model, data, DIFFERENTIATED, at_once, device)
     add("wrong-gradients", lambda: wrong_gradients(few, plan.seed))
+    if outcomes is not None:
+        add(
+            "clean-accuracy",
+            lambda: counted.clean_accuracy(outcomes, spread(data, LOOKED_AT), seen.logits, data.labels),
+        )
     return checks
 
 
 def _attacked(trials: Trials, checks: Found) -> Found:
     """The checks that attack, unless what was found already explains what they would find."""
-    added: Found = {}
-    plan = trials.plan
-    reason = explained("black-box", checks)
-    if reason is None and not plan.threats[0].radius > 0:
-        reason = not_judged("black-box", "the radius is 0")
-    if reason is not None:
-        same = ("black-box", "more-steps", "larger-radius")
-        return {name: replace(reason, name=name, link=reason.link.replace("black-box", name)) for name in same} | {
-            "outside-the-ball": not_judged("outside-the-ball", "no attack was run")
-        }
-    own = trials.run(*gradient_attacks(plan.attacks))
-    added["outside-the-ball"] = counted.outside_the_ball(own.excess)
+    threat = trials.plan.threats[0]
+    cause = next((name for name in CAUSES["black-box"] if checks[name].verdict == "fail"), None)
+    if cause is not None or not threat.radius > 0:
+        reason = f"after what {cause} found, no attack was run" if cause else "the radius is 0"
+        names = ("outside-the-ball", "clean-accuracy", "black-box", "more-steps", "larger-radius")
+        return {name: not_judged(name, reason) for name in names}
+    own = trials.run(*gradient_attacks(trials.plan.attacks))
     few, many, other = (trials.run(each).outcomes.robust_correct(0) for each in (FEW_STEPS, MANY_STEPS, OTHER_LOSS))
+    added: Found = {
+        "outside-the-ball": counted.outside_the_ball(own.excess),
+        "clean-accuracy": trials.clean_accuracy(own),
+    }
     added["black-box"] = trials.black_box(own.outcomes.robust_correct(0) & few & many & other)
     added["more-steps"] = explained("more-steps", added) or trials.more_steps(few, many)
     added["larger-radius"] = explained("larger-radius", added) or trials.larger_radius()
     return added
+
+
+def _not_refused(model: Classifier) -> Classifier:
+    """The model, with its outputs moved so that probabilities, which are judged here, are admitted."""
+    if not callable(model):
+        return model
+
+    def moved(x: Tensor) -> Tensor:
+        answer = model(x)
+        return answer - 1 if isinstance(answer, Tensor) else answer
+
+    return moved
 
 
 def _few_samples(outcomes: Outcomes, plan: AuditPlan) -> Check:

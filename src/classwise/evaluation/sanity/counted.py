@@ -77,7 +77,7 @@ def outside_the_ball(excess: float) -> Check:
     )
 
 
-def clean_accuracy(outcomes: Outcomes, rows: NDArray[np.int64], logits: Tensor, labels: NDArray[np.int64]) -> Check:
+def clean_accuracy(outcomes: Outcomes, rows: Tensor, logits: Tensor, labels: Tensor) -> Check:
     """Whether the counts of clean images follow from the model's answers.
 
     Args:
@@ -86,23 +86,24 @@ def clean_accuracy(outcomes: Outcomes, rows: NDArray[np.int64], logits: Tensor, 
         logits: (m, K) their logits now.
         labels: (N,) labels of the data set.
     """
+    again, known = rows.cpu().numpy(), labels.cpu().numpy()
     now = logits.argmax(1).cpu().numpy()
     top = logits.topk(2, dim=1).values
     tied = ((top[:, 0] - top[:, 1]) <= NEAR_TIE * logits.abs().amax()).cpu().numpy()
-    other = int(((now != outcomes.clean_prediction[rows]) & ~tied).sum())
-    mislabelled = int((outcomes.label != labels).sum())
+    other = int(((now != outcomes.clean_prediction[again]) & ~tied).sum())
+    mislabelled = int((outcomes.label != known).sum())
     if not (other or mislabelled):
         return found(
             "clean-accuracy",
             "pass",
             f"{len(rows)} clean images run again get the predictions that the class table counts.",
         )
-    counted = 100 * outcomes.clean_correct[rows].mean()
-    again = 100 * (now == labels[rows]).mean()
+    counted = 100 * outcomes.clean_correct[again].mean()
+    measured = 100 * (now == known[again]).mean()
     return found(
         "clean-accuracy",
         "fail",
         f"Of {len(rows)} clean images run again {other} get another prediction than the class table counts (accuracy "
-        f"{again:.1f} % instead of {counted:.1f} %), and {mislabelled} of {len(labels)} labels differ from those of the "
+        f"{measured:.1f} % instead of {counted:.1f} %), and {mislabelled} of {len(labels)} labels differ from those of the "
         "data: the table belongs to another model or to other images; audit this model on these images again.",
     )

@@ -18,6 +18,8 @@ from classwise.data.dataset import ClassData
 from classwise.evaluation.check import Check
 from classwise.evaluation.collect import Collected, Evaluator
 from classwise.evaluation.plan import AuditPlan
+from classwise.evaluation.sanity.counted import clean_accuracy
+from classwise.evaluation.sanity.look import probe, spread
 from classwise.evaluation.sanity.strength import Bools, black_box, larger_radius, more_steps
 from classwise.evaluation.sanity.verdicts import not_judged
 from classwise.progress import Progress
@@ -26,10 +28,14 @@ from classwise.threat import Norm, ThreatModel
 
 FEW_STEPS = PGD(steps=10, stop_when_fooled=True, loss="cross-entropy", start="uniform")
 MANY_STEPS = APGD(steps=50)
-OTHER_LOSS = PGD(steps=20, stop_when_fooled=True, loss="margin", start="uniform")
+OTHER_LOSS = APGD(steps=20, loss="targeted-dlr")
 BLIND = Square(queries=1000)
+"""On eighteen small robust networks and radii BLIND broke up to 4 of 100 images that the first two left, and none of
+those that OTHER_LOSS left too."""
 AT_ONCE = (APGD(steps=20), PGD(steps=20, stop_when_fooled=True, loss="margin", start="uniform"))
 """What is run at larger radii, where a few steps suffice."""
+AGAIN = 64
+"""Clean images that are classified again."""
 MULTIPLES = (1, 2, 4)
 """Radii tried, in units of the audit's; in l_inf only below 1/2."""
 
@@ -53,11 +59,17 @@ class Trials:
     progress: Progress | None
 
     def run(self, *attacks: Attack, threats: tuple[ThreatModel, ...] | None = None) -> Collected:
-        """Attack all images by some attacks, whose worst case counts; without attacks: only classify them."""
+        """Attack all images by some attacks, whose worst case counts."""
         threats = (self.plan.threats[0],) if threats is None else threats
         plan = self.plan
         evaluator = Evaluator(threats, attacks, plan.seed, plan.batch_size, self.device, plan.precision)
         return evaluator.run(self.model, self.data, self.progress, "sanity")
+
+    def clean_accuracy(self, collected: Collected) -> Check:
+        """Whether the model, asked again, answers as was counted."""
+        rows = spread(self.data, AGAIN)
+        at = probe(self.model, self.data, AGAIN, collected.images_at_once, self.device)
+        return clean_accuracy(collected.outcomes, rows, at.logits(at.x), self.data.labels)
 
     def more_steps(self, few: Bools, many: Bools) -> Check:
         """See :func:`classwise.evaluation.sanity.strength.more_steps`."""
