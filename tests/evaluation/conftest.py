@@ -89,6 +89,7 @@ def network() -> nn.Module:
             optimizer.zero_grad()
             F.cross_entropy(net(x), data.labels[rows]).backward()
             optimizer.step()
+    optimizer.zero_grad()
     return net.eval()
 
 

@@ -1,6 +1,5 @@
 """A published adversarially trained ResNet-20 on the real CIFAR-10, through the command line."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -14,23 +13,6 @@ pytestmark = pytest.mark.slow
 
 # Class-wise PGD-7 accuracy at 8/255 measured when the checkpoint was stored with the reference data, airplane … truck.
 MEASURED = np.array([31.7, 40.8, 14.1, 5.5, 8.6, 16.8, 16.0, 29.1, 30.0, 31.8]) / 100
-
-
-@pytest.fixture(scope="module")
-def cifar10(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The official files, written by the decoder beside the reference data."""
-    spec = importlib.util.spec_from_file_location("read_cifar10", shared / "data" / "read_cifar10.py")
-    decoder = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(decoder)
-    folder = tmp_path_factory.mktemp("cifar10")
-    decoder.write_official(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def checkpoint(shared: Path) -> Path:
-    """The robust network."""
-    return shared / "data" / "checkpoints" / "cifar10_resnet20_pgd_at.pth"
 
 
 def test_the_audit_gives_the_published_figures(cifar10: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -119,8 +119,13 @@ class Rippled(Wrapped):
 
 
 class GuardsTheFarField(Wrapped):
-    """Hides the gradient of images that look unlike real ones: those with few black pixels."""
+    """Hides the gradient of images that are far from all images it knows."""
+
+    def __init__(self, net: nn.Module, known: Tensor, distance: float) -> None:
+        super().__init__(net)
+        self.known, self.distance = known.flatten(1), distance
 
     def forward(self, x: Tensor) -> Tensor:
-        strange = ((x < 0.16).flatten(1).double().mean(1) < 0.25).view(-1, 1, 1, 1)
-        return self.net(torch.where(strange, x.detach(), x))
+        known = self.known.to(x.dtype)
+        far = torch.cdist(x.detach().flatten(1), known, p=float("inf")).amin(1) > self.distance
+        return self.net(torch.where(far.view(-1, 1, 1, 1), x.detach(), x))

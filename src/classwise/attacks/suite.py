@@ -41,7 +41,7 @@ SUITES: dict[str, tuple[Attack, ...]] = {
         FAB(restarts=5),
         Square(),
         APGD(loss="targeted-dlr", targets=9),
-        FAB(targets=9),
+        FAB(targets=9, restarts=5),
     ),
 }
 """Suites by name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,7 +60,8 @@ def run_audit(
     path = folder / JOURNAL if folder is not None else None
     journal = Journal(path, {"plan": to_plain(plan), "weights": weights}) if path is not None else None
     collected = evaluator.run(model, images, progress, journal=journal)
-    examples = _examples(evaluator, model, images, collected.outcomes)
+    what_fits = replace(evaluator, batch_size=max(collected.images_at_once, 1))
+    examples = _examples(what_fits, model, images, collected.outcomes)
     result = AuditResult(plan, collected.outcomes, examples, _circumstances(collected), weights=weights)
     if folder is None or path is None:
         return result

@@ -99,6 +99,8 @@ class Evaluator:
             (N, C, H, W) float32 on the CPU; the original where a sample is wrong without attack.
         """
         images = as_float(data.images).clone()
+        if not len(data):
+            return images
         kept: dict[int, Tensor] = {}
         with mode(model, training=False):
             session = Session(self, model, data, Board(data, len(self.threats)), NoJournal(), kept)

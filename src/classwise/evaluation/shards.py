@@ -26,10 +26,15 @@ def part(data: ClassData, shard: str) -> ClassData:
     Args:
         data: All images.
         shard: Such as "2/8"; empty for all.
+
+    Raises:
+        ValueError: There are more parts than images.
     """
     if not shard:
         return data
     number, total = parse_shard(shard)
+    if total > len(data):
+        raise ValueError(f"{len(data)} images cannot be cut into {total} parts: use at most {len(data)}")
     return data.subset(torch.arange(number - 1, len(data), total))
 
 

@@ -16,6 +16,7 @@ from classwise.evaluation.sanity.verdicts import found
 from classwise.threat import ThreatModel
 
 Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 SOME, MUCH = 0.01, 0.05
 """Shares of all images that a black-box attack breaks on its own: above the first the other attacks are incomplete,
@@ -46,18 +47,18 @@ def more_steps(few: Bools, many: Bools, names: tuple[str, str]) -> Check:
     )
 
 
-def larger_radius(robust: Sequence[Bools], threats: Sequence[ThreatModel], bound: int | None = None) -> Check:
+def larger_radius(robust: Sequence[Bools], threats: Sequence[ThreatModel], label: Ints | None = None) -> Check:
     """Whether larger radii break more, and the largest one nearly everything.
 
     Args:
         robust: For each radius (N,) which images withstood.
         threats: The radii, of one norm, in rising order.
-        bound: Where any image may become any grey at the last radius: how many images could at most withstand if an
-            attack were perfect, the number of the commonest label; None: the last radius is no such radius.
+        label: (N,) labels, where any image may become the same grey at the last radius. That grey has one prediction, so
+            against a perfect attack only images of one label can withstand. None: the last radius is no such radius.
     """
     counts = [int(each.sum()) for each in robust]
     size = len(robust[0])
-    figures = f"Of {size} images {_listed(counts)} withstand {threats[0].norm} {_listed([t.radius for t in threats])}"
+    figures = f"Of {size} images {_listed(counts)} withstand {threats[0].norm} {_listed([_radius(t) for t in threats])}"
     steps = [
         (chance(int((~a & b).sum()), int((a & ~b).sum())), small, large)
         for a, b, small, large in zip(robust, robust[1:], threats, threats[1:], strict=False)
@@ -68,29 +69,24 @@ def larger_radius(robust: Sequence[Bools], threats: Sequence[ThreatModel], bound
         return found(
             "larger-radius",
             "fail" if p < CERTAIN else "warn",
-            f"{figures}: at {large.radius} more withstand than at {small.radius} (p = {p:.1g}), which no model can do, so "
+            f"{figures}: at {_radius(large)} more withstand than at {_radius(small)} (p = {p:.1g}), which no model can do, so "
             "the attack fails where it should have it easier; its robust accuracy is too high at every radius, and "
             "another attack is needed.",
         )
-    if bound is None:
+    if label is None:
         return found("larger-radius", "pass", f"{figures}.")
-    if counts[-1] > bound:
-        return found(
-            "larger-radius",
-            "fail",
-            f"{figures}; at the last radius every image can be turned into the same grey, so at most {bound} can "
-            "withstand: the attack provably misses images, there and probably at smaller radii too; robust accuracy is "
-            "too high, and another attack is needed.",
-        )
-    left = counts[-1] / max(size, 1)
-    if counts[-1] >= FEWEST and left > MUCH:
-        return found(
-            "larger-radius",
-            "warn",
-            f"{figures}; at the last radius every image can be turned into the same grey, so nearly none should withstand "
-            f"and {100 * left:.0f} % do: the attack misses images; try more steps and other attacks.",
-        )
-    return found("larger-radius", "pass", f"{figures}, where every image can be turned into the same grey.")
+    grey = f"{figures}; at the last radius every image can be turned into the same grey"
+    left = np.bincount(label[robust[-1]], minlength=1)
+    missed = int(left.sum() - left.max())
+    if missed < FEWEST or missed <= SOME * size:
+        return found("larger-radius", "pass", f"{grey}.")
+    return found(
+        "larger-radius",
+        "fail" if missed > MUCH * size else "warn",
+        f"{grey}, so that images of one class at most can withstand: the attack provably misses {missed} images there, and "
+        "probably others at smaller radii; read the robust accuracy as an upper bound, and attack with other losses and "
+        "black-box attacks.",
+    )
 
 
 def black_box(white: Bools, black: Bools, names: tuple[str, str]) -> Check:
@@ -149,6 +145,11 @@ def _black_box(figures: str, alone: int, size: int, beaten: bool) -> Check:
         + ("the model hides its gradients" if failed else "the attacks with gradients are incomplete")
         + "; read the robust accuracy as an upper bound, and attack with more steps, other losses and black-box attacks.",
     )
+
+
+def _radius(threat: ThreatModel) -> str:
+    text = str(threat.radius)
+    return text if len(text) <= 7 else f"{float(threat.radius):.3g}"
 
 
 def _listed(values: Sequence[object]) -> str:

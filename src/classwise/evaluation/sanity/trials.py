@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from classwise.attacks.apgd import APGD
@@ -36,8 +35,8 @@ AT_ONCE = (APGD(steps=20), PGD(steps=20, stop_when_fooled=True, loss="margin", s
 """What is run at larger radii, where a few steps suffice."""
 AGAIN = 64
 """Clean images that are classified again."""
-MULTIPLES = (1, 2, 4)
-"""Radii tried, in units of the audit's; in l_inf only below 1/2."""
+MULTIPLES = (2, 4)
+"""Larger radii tried, in units of the audit's, as long as they are below the last one."""
 
 
 @dataclass(frozen=True)
@@ -86,23 +85,24 @@ class Trials:
         """Run short attacks at multiples of the radius, and where any image may become grey."""
         threats = tuple(larger(self.plan.threats[0], math.prod(self.data.shape)))
         outcomes = self.run(*AT_ONCE, threats=threats).outcomes
-        commonest = int(np.bincount(outcomes.label).max())
         robust = [outcomes.robust_correct(r) for r in range(len(threats))]
-        return larger_radius(robust, threats, commonest)
+        return larger_radius(robust, threats, outcomes.label)
 
 
 def larger(threat: ThreatModel, values: int) -> Iterator[ThreatModel]:
-    """Multiples of a radius, and last the one at which every image can be turned into the same grey.
+    """A radius, multiples of it, and last the one at which every image can be turned into the same grey, if that is larger.
 
     Args:
         threat: Of the audit.
         values: Pixel values of an image.
     """
     grey = to_grey(threat.norm, values)
+    yield threat
     for multiple in MULTIPLES:
         if multiple * threat.radius < grey:
             yield ThreatModel(norm=threat.norm, radius=Radius(multiple * threat.radius))
-    yield ThreatModel(norm=threat.norm, radius=Radius(grey))
+    if threat.radius < grey:
+        yield ThreatModel(norm=threat.norm, radius=Radius(grey))
 
 
 def to_grey(norm: Norm, values: int) -> float:
