@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from classwise.attacks import hyperplane
 from classwise.attacks.fab import FAB
 from classwise.attacks.stepwise import Rows, first_rows, stepped
 from classwise.configuration import from_plain, to_plain
@@ -358,8 +359,13 @@ class NoWaiting(TorchDispatchMode):
 @pytest.mark.parametrize("targets", [0, 2])
 @pytest.mark.parametrize("threat", THREATS, ids=str)
 def test_a_step_never_waits_for_the_device(
-    threat: ThreatModel, targets: int, linear: nn.Sequential, images: tuple[Tensor, Tensor]
+    threat: ThreatModel,
+    targets: int,
+    linear: nn.Sequential,
+    images: tuple[Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(hyperplane, "_looks_are_free", lambda _: False)  # as on an accelerator
     attack = FAB(steps=4, targets=targets)
     rows = begun(attack, linear, *images, threat, torch.zeros_like(images[1]))
     with NoWaiting():

@@ -70,6 +70,29 @@ def test_a_seldom_looking_pool_runs_no_more_steps_than_a_run_has(
     assert len(steps) > 22  # more than one filling of the batch
 
 
+def test_every_attack_run_and_step_draws_its_own_noise(
+    data: ClassData, evaluate: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two equal attacks the second would otherwise repeat the first, and so would restarts and proposals."""
+    drawn: list[tuple[float, ...]] = []
+
+    def drawing(real):  # type: ignore[no-untyped-def]
+        def call(self, model, threat, rows, noise):  # type: ignore[no-untyped-def]
+            drawn.extend(map(tuple, noise.uniform(torch.empty(len(rows), 3)).tolist()))
+            return real(self, model, threat, rows, noise)
+
+        return call
+
+    for name in ("begin", "step"):
+        monkeypatch.setattr(cw.attacks.Square, name, drawing(getattr(cw.attacks.Square, name)))
+    attack = cw.attacks.Square(queries=3, restarts=2)
+    few = data.subset(torch.arange(30))
+    robust = evaluate([attack, attack], few, threat=cw.linf("0.001")).outcomes.robust_correct(0).sum()
+    assert robust > 20
+    assert len(drawn) == robust * 2 * 2 * (1 + 4)
+    assert len(set(drawn)) == len(drawn)
+
+
 @pytest.mark.parametrize("precision", ["exact", "mixed"])
 def test_another_seed_draws_other_starts(precision: str, evaluate: Callable, by_index: Callable) -> None:
     first, second = (by_index(evaluate("pgd-3", seed=seed, precision=precision).outcomes) for seed in (0, 1))

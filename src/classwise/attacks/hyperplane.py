@@ -15,6 +15,9 @@ _DUAL: dict[Norm, float] = {"linf": 1.0, "l2": 2.0, "l1": math.inf}
 _NOTHING = 1e-12
 """Share of the largest weight below which a weight counts as 0: it could close no more than this share of a gap."""
 
+CLIMBS, MOST_CLIMBS = 16, 64
+"""Newton steps on an accelerator; and on a CPU, where they end as soon as nothing moves."""
+
 
 def length_of(delta: Tensor, norm: Norm) -> Tensor:
     """Length of each sample's vector in a norm, (N,)."""
@@ -61,21 +64,29 @@ def to_hyperplane(x: Tensor, weight: Tensor, gap: Tensor, norm: Norm) -> Tensor:
 
 
 def _together(pull: Tensor, room: Tensor, gap: Tensor, norm: Norm) -> Tensor:
-    """Sizes ``min(t speed, room)`` whose sum, weighted by pull, is the gap; the whole room where that is too small."""
+    """Sizes ``min(t speed, room)`` whose sum, weighted by pull, is the gap; the whole room where that is too small.
+
+    The sum is concave in t and linear between arrivals, so that Newton's method from 0 climbs to the exact t without
+    passing it, mostly within five steps; sorting the arrivals would take several times as long.
+    """
     speed = torch.ones_like(pull) if norm == "linf" else pull
-    arrival = torch.where(pull > 0, room / speed, 0)
-    times, order = arrival.sort(dim=1)
-    gain = (pull * speed).gather(1, order)
-    # Sums of the coordinates still moving run from the far end: differences of sums would cancel.
-    moving = F.pad(gain.flip(1).cumsum(1).flip(1)[:, 1:], (0, 1))
-    progress = (gain * times).cumsum(1) + times * moving
-    before = (progress < gap[:, None]).sum(1, keepdim=True)
-    feasible = before < pull.shape[1]
-    moves = arrival >= times.gather(1, before.clamp_max(pull.shape[1] - 1))
-    missing = gap[:, None] - (pull * room * ~moves).sum(1, keepdim=True)
-    pace = (pull * speed * moves).sum(1, keepdim=True).clamp_min(torch.finfo(pull.dtype).tiny)
-    time = (missing / pace).clamp_min(0)
-    return torch.where(feasible, torch.minimum(time * speed, room), room)
+    gain, most = pull * speed, pull * room
+    last = torch.where(pull > 0, room / speed, 0).amax(1, keepdim=True)
+    time, wanted = torch.zeros_like(last), gap[:, None]
+    free = _looks_are_free(pull)
+    for _ in range(MOST_CLIMBS if free else CLIMBS):
+        reached = time * gain
+        pace = (gain * (reached < most)).sum(1, keepdim=True)
+        missing = (wanted - torch.minimum(reached, most).sum(1, keepdim=True)).clamp_min(0)
+        before, time = time, torch.minimum(time + torch.where(pace > 0, missing / pace, 0), last)
+        if free and torch.equal(before, time):
+            break
+    return torch.where(wanted < most.sum(1, keepdim=True), torch.minimum(time * speed, room), room)
+
+
+def _looks_are_free(tensor: Tensor) -> bool:
+    """Whether reading a value on the host makes no device wait."""
+    return tensor.device.type == "cpu"
 
 
 def _heaviest_first(pull: Tensor, room: Tensor, gap: Tensor, norm: Norm) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from classwise.models.folding import folded, same_function
+from classwise.models.fused import WithFusedForward, fused
 from classwise.models.layout import fastest_layout
 
 FOLDING, ROUNDING = 1e-4, 0.05
@@ -29,11 +30,11 @@ def fast_copy(model: Any, x: Tensor, bf16: bool) -> tuple[Any, str]:
         return model, "the model itself"
     best, words = model, "the model itself"
     try:
-        copy = fastest_layout(folded(model))
-        if same_function(model, copy, x, FOLDING):
-            best, words = copy, "a copy with BatchNorm folded"
+        made = folded(model)
+        if same_function(model, fastest_layout(made), x, FOLDING):
+            best, words = _quick_forward(made, x), "a copy with BatchNorm folded"
         if bf16:
-            low = LowPrecision(folded(model))
+            low = LowPrecision(made if best is model else folded(model), x)
             if same_function(model, low, x, ROUNDING):
                 best, words = low, "a bf16 copy with BatchNorm folded"
     except torch.OutOfMemoryError:
@@ -48,17 +49,34 @@ class LowPrecision(nn.Module):
 
     Args:
         network: Owned by the copy; it is converted.
+        x: A few images (N, …) of its kind.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, x: Tensor) -> None:
         super().__init__()
-        self.network = fastest_layout(network.to(torch.bfloat16))
+        self.network = _quick_forward(fastest_layout(network.to(torch.bfloat16)), _rounded(x))
         self.training = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) in float32 for images in [0, 1]."""
-        x = x.to(torch.bfloat16)
-        if x.dim() == 4:
-            x = x.contiguous(memory_format=torch.channels_last)
-        answer: Tensor = self.network(x)
+        answer: Tensor = self.network(_rounded(x))
         return answer.float()
+
+
+def _rounded(x: Tensor) -> Tensor:
+    x = x.to(torch.bfloat16)
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
+def _quick_forward(network: nn.Module, x: Tensor) -> nn.Module:
+    """The network with fused kernels where no gradient is asked for, if it has any and they compute the same."""
+    try:
+        quick = fused(network, x)
+        tolerance = FOLDING if x.dtype == torch.float32 else ROUNDING
+        if quick is not None and same_function(network, quick, x, tolerance):
+            return WithFusedForward(network, quick)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # kernels that this version of torch or this processor does not have
+        return network
+    return network

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import operator
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+RELUS = (torch.relu, torch.nn.functional.relu)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -56,9 +58,28 @@ def _fold(traced: fx.GraphModule) -> fx.GraphModule:
         parts[str(before.target)] = fused
         node.replace_all_uses_with(before)
         traced.graph.erase_node(node)
+    _relu_in_place(traced, parts)
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
+
+
+def _relu_in_place(traced: fx.GraphModule, parts: dict[str, nn.Module]) -> None:
+    """Let a ReLU overwrite its input where that is the fresh output of a convolution or a sum that nobody else reads."""
+    for node in traced.graph.nodes:
+        if not node.args or not isinstance(node.args[0], fx.Node):
+            continue
+        source = node.args[0]
+        is_conv = source.op == "call_module" and isinstance(parts.get(str(source.target)), CONVOLUTIONS)
+        is_sum = source.op == "call_function" and source.target is operator.add
+        if len(source.users) > 1 or not (is_conv or is_sum):
+            continue
+        if node.op == "call_module" and isinstance(parts.get(str(node.target)), nn.ReLU):
+            with traced.graph.inserting_before(node):
+                node.replace_all_uses_with(traced.graph.call_function(torch.relu_, (source,)))
+            traced.graph.erase_node(node)
+        elif (node.op == "call_function" and node.target in RELUS) or (node.op, node.target) == ("call_method", "relu"):
+            node.op, node.target, node.args, node.kwargs = "call_function", torch.relu_, (source,), {}
 
 
 def _shared(traced: fx.GraphModule, *nodes: fx.Node) -> bool:

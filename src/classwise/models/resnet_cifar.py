@@ -76,7 +76,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.stride = 1 if width == channels else 2
+        self.stride, self.widening = 1 if width == channels else 2, width - channels
         self.conv1 = _conv3x3(channels, width, self.stride)
         self.norm1 = nn.BatchNorm2d(width)
         self.conv2 = _conv3x3(width, width)
@@ -85,9 +85,9 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, width, ceil(H / stride), ceil(W / stride))."""
         y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        shortcut = x[:, :, :: self.stride, :: self.stride]
-        shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, y.shape[1] - x.shape[1]))
-        return torch.relu(y + shortcut)
+        if self.widening:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.widening))
+        return torch.relu(y + x)
 
 
 def _stage(channels: int, width: int, blocks: int) -> nn.Sequential:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from classwise.attacks.base import Classifier
 from classwise.data.dataset import ClassData
-from classwise.evaluation.admission import check_model
+from classwise.evaluation.admission import check_mode, check_model
 from classwise.evaluation.check import Check
 from classwise.evaluation.collect import Collected
 from classwise.evaluation.outcomes import Outcomes
@@ -24,6 +23,7 @@ from classwise.evaluation.sanity.outputs import changed_model, probabilities, ra
 from classwise.evaluation.sanity.trials import FEW_STEPS, MANY_STEPS, OTHER_LOSS, Trials, gradient_attacks
 from classwise.evaluation.sanity.verdicts import CAUSES, explained, in_order, not_judged
 from classwise.models.given import weights_digest
+from classwise.models.modes import mode
 from classwise.progress import Progress
 
 LOOKED_AT = 64
@@ -90,12 +90,15 @@ def full_checks(
         progress: Where progress is shown.
 
     Raises:
-        ValueError: The model cannot be run on these images, or its output is not (N, classes) finite logits.
+        ValueError: The model is in train mode, cannot be run on these images, or its output is not (N, classes) finite
+            numbers.
     """
-    check_model(_not_refused(model), data, device)
+    check_mode(model)
     weights = _digest(model)
+    with mode(model, training=False):  # puts back what a model does to its own modes
+        check_model(_not_refused(model), data, device)
     few = data.subset(spread(data, ATTACKED))
-    trials = Trials(model, few, replace(plan, shard=""), device, progress)
+    trials = Trials(model, few, plan, device, progress)
     checks = _of_model(model, few, plan, device, min(plan.batch_size, LOOKED_AT), weights)
     sizes = np.bincount(data.groups.cpu().numpy(), minlength=data.num_groups)
     checks["few-samples"] = counted.few_samples(data.group_names, sizes, ())

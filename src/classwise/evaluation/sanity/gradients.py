@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from classwise.attacks.base import Attack, Classifier
 from classwise.attacks.losses import logit_margin, widen
-from classwise.evaluation.check import Check
+from classwise.evaluation.check import Check, Verdict
 from classwise.evaluation.sanity.look import Probe
 from classwise.evaluation.sanity.verdicts import found, not_judged
 from classwise.models.modes import mode
@@ -34,8 +34,11 @@ that compute in less. A wrong gradient agrees at none of them."""
 DIRECTIONS = 3
 """Random directions in which derivatives are compared, besides that of the gradient."""
 WRONG = 0.2
-"""Relative difference between gradient and difference quotients, median over the images, above which a gradient is
-wrong. Honest models stay below 1e-6 in float64 and below 0.05 in float32."""
+"""Relative difference between gradient and difference quotients, median over the images, above which a gradient is wrong.
+
+Measured: honest networks (digits, ResNet-20) at most 7e-5 in float64, ResNet-20 0.03 in float32; two digits networks of
+which one is detached 0.6.
+"""
 INSIDE = 0.02
 """How far images are moved into the box first, so that kinks at exact black or white do not count."""
 
@@ -55,10 +58,10 @@ def zero_gradients(at: Probe, norm: Norm, attacks: Sequence[Attack]) -> Check:
     flat = margin <= LOST[norm]
     saturated = ~flat & (entropy <= LOST[norm])
     if int(flat.sum()):
-        verdict = "fail" if float(flat.float().mean()) >= MANY else "warn"
+        verdict: Verdict = "fail" if float(flat.float().mean()) >= MANY else "warn"
         return found(
             "zero-gradients",
-            verdict,  # type: ignore[arg-type]
+            verdict,
             f"The input gradient of the logits is zero at {int(flat.sum())} of {images} images: an attack by gradients "
             "does not move there, and what it leaves counts as robust; replace the rounding or detaching step by one that "
             "has a gradient while attacking, or rely on black-box attacks and say so.",

@@ -5,11 +5,7 @@ from __future__ import annotations
 from math import comb
 
 CERTAIN, DOUBTFUL = 0.01, 0.05
-"""Below these probabilities a difference is a failure, and a warning.
-
-A dozen checks are made at a time: at 0.01 about one honest model in ten would fail one of them if all were drawn at the
-border; honest models are far from it (their differences are 0 to 2 images).
-"""
+"""Below these probabilities a difference is a failure, and a warning: from 7 and from 5 images one way and none the other."""
 
 
 def chance(more: int, fewer: int) -> float:
