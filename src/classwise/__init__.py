@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "audit": "classwise.api",
     "certify": "classwise.api",
+    "check": "classwise.api",
     "compare": "classwise.api",
     "finetune": "classwise.api",
     "merge": "classwise.api",
@@ -75,6 +76,7 @@ __all__ = [
     "audit",
     "averaging",
     "certify",
+    "check",
     "compare",
     "config",
     "data",
@@ -109,7 +111,7 @@ if TYPE_CHECKING:
         recipes,
         selection,
     )
-    from classwise.api import audit, certify, compare, finetune, merge, train
+    from classwise.api import audit, certify, check, compare, finetune, merge, train
     from classwise.attacks import Attack
     from classwise.averaging import Averaging
     from classwise.configuration import config

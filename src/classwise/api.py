@@ -21,7 +21,9 @@ from classwise.evaluation.admission import check_model
 from classwise.evaluation.audit import run_audit
 from classwise.evaluation.certificates import CertifyResult
 from classwise.evaluation.certify import EVERY, every_kth, plan_certify, run_certify
+from classwise.evaluation.check import Check
 from classwise.evaluation.plan import plan_audit
+from classwise.evaluation.sanity import full_checks
 from classwise.evaluation.smoothing import Sampling, Stop
 from classwise.models import GivenModel, ModelBuilder, weights_digest
 from classwise.models.foreign import Weights
@@ -216,6 +218,56 @@ def audit(
     folder = shards.shard_folder(Path(out), shard) if out is not None else None
     with full_fp32():
         return run_audit(subject.model, images, plan, subject.device, progress or default_progress(), folder)
+
+
+def check(
+    model: Classifier | Run | Path | str,
+    data: ClassData | Dataset | None = None,
+    *,
+    threat: ThreatModel | None = None,
+    attacks: Attacks = "pgd-20",
+    seed: int = 0,
+    batch_size: int = 256,
+    network: ModelBuilder | None = None,
+    weights: Weights | None = None,
+    device: str = "auto",
+    split: str = "",
+    progress: Progress | None = None,
+) -> tuple[Check, ...]:
+    """Look for what makes robust accuracy come out too high: all checks of ``docs/believable.md``.
+
+    Runs small attacks on up to 100 images, as many of each class. The cheap half of the checks comes with every audit
+    anyway, as ``AuditResult.checks``.
+
+    Args:
+        model: As for :func:`audit`, as all others.
+        data: Images with labels.
+        threat: Threat model.
+        attacks: The attacks whose figures are to be believed.
+        seed: Seed of random draws.
+        batch_size: Images of a micro-batch.
+        network: Architecture.
+        weights: Which weights.
+        device: Where to run.
+        split: Role of the images.
+        progress: Where progress is shown; default: the terminal.
+
+    Raises:
+        ValueError: The model or the data cannot be used.
+    """
+    subject = _subject(model, data, network, device, split, weights)
+    threat = threat or (subject.config.threat if subject.config is not None else linf("8/255"))
+    plan = plan_audit(
+        subject.images,
+        model=subject.described,
+        threats=[threat],
+        attacks=attacks,
+        seed=seed,
+        batch_size=batch_size,
+        split=subject.split,
+    )
+    with full_fp32():
+        return full_checks(subject.model, subject.images, plan, subject.device, progress or default_progress())
 
 
 def merge(folder: Path | str) -> AuditResult:

@@ -40,6 +40,8 @@ class Attack(Component):
     """
 
     kind: ClassVar[str] = "attack"
+    needs_gradient: ClassVar[bool] = True
+    """Whether the model must be differentiable."""
 
     bn_mode: Literal["eval", "train"] = "eval"
     """Mode of the model during the attack; "train" lets the attack's forwards feed BatchNorm (CFA's AT, ROF)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -40,6 +40,8 @@ class Square(Stepwise):
     a window may touch the last row and column (the published code draws places from one fewer along each side, so
     that small windows never reach them).
     """
+
+    needs_gradient: ClassVar[bool] = False
 
     queries: int = 5000
     """Proposals of a run, one forward pass each, after the evaluation of its start."""

@@ -14,6 +14,7 @@ VERBS = {
     "demo": "Train, audit, repair and audit again on bundled images of digits; writes a report. Takes minutes.",
     "audit": "Attack a model and count, class by class, what withstands.",
     "merge": "Put together the parts of an audit that several machines made.",
+    "check": "Look for what makes robust accuracy come out too high, such as masked gradients.",
     "certify": "Certify l_2 radii by randomised smoothing, class by class.",
     "finetune": "Repair the weakest classes of a robust model.",
     "train": "Train a model by a named recipe or a configuration file.",
@@ -26,6 +27,7 @@ VERBS = {
 
 RESUMABLE = {
     "audit": "verdict, where --out was given",
+    "check": "Look for what makes robust accuracy come out too high, such as masked gradients.",
     "certify": "sample, where --out was given",
     "demo": "checkpoint",
     "finetune": "checkpoint",

@@ -52,6 +52,23 @@ def check_model(model: Classifier, data: ClassData, device: torch.device) -> Non
         )
 
 
+def check_gradient(model: Classifier, data: ClassData, device: torch.device) -> None:
+    """Refuse a model whose output does not depend on its input in a way that can be differentiated.
+
+    Raises:
+        ValueError: Attacks by gradients cannot be run on it.
+    """
+    x, _ = data.batch(slice(0, 1), device)
+    with mode(model, training=False), torch.enable_grad():
+        logits = model(x.requires_grad_())
+        used = logits.requires_grad and torch.autograd.grad(logits.sum(), x, allow_unused=True)[0] is not None
+    if not used:
+        raise ValueError(
+            "the model's output cannot be differentiated by its input (no_grad, detach, or another library inside): "
+            "attack it without gradients, with the attack square, or make it differentiable"
+        )
+
+
 def check_logits(logits: Tensor, x: Tensor, classes: int) -> None:
     """Refuse outputs that are not (N, classes) finite logits; cheap enough for every batch.
 

@@ -19,6 +19,7 @@ from classwise.evaluation.journal import Journal
 from classwise.evaluation.outcomes import Outcomes
 from classwise.evaluation.plan import AuditPlan
 from classwise.evaluation.result import SEAL, AuditResult, Examples
+from classwise.evaluation.sanity import cheap_checks
 from classwise.evaluation.shards import part, shard_folder
 from classwise.models.given import weights_digest
 from classwise.progress import Progress
@@ -62,7 +63,8 @@ def run_audit(
     collected = evaluator.run(model, images, progress, journal=journal)
     what_fits = replace(evaluator, batch_size=max(collected.images_at_once, 1))
     examples = _examples(what_fits, model, images, collected.outcomes)
-    result = AuditResult(plan, collected.outcomes, examples, _circumstances(collected), weights=weights)
+    checks = cheap_checks(model, images, plan, collected, device, weights)
+    result = AuditResult(plan, collected.outcomes, examples, _circumstances(collected), checks, weights)
     if folder is None or path is None:
         return result
     result = result.save(folder)

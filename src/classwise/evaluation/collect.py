@@ -13,7 +13,7 @@ from classwise.attacks.base import Attack, Classifier
 from classwise.attacks.stepwise import Stepwise
 from classwise.attacks.suite import describe
 from classwise.data.dataset import ClassData, as_float
-from classwise.evaluation.admission import FIRST, check_model
+from classwise.evaluation.admission import FIRST, check_gradient, check_model
 from classwise.evaluation.board import Board
 from classwise.evaluation.journal import Journal, NoJournal
 from classwise.evaluation.judge import Judge
@@ -155,6 +155,8 @@ class Session:
         self.plan, self.data, self.board, self.journal, self.keep = plan, data, board, journal, keep
         self.memory = Memory(plan.batch_size)
         self.memory.run(lambda size: check_model(model, _first(data, size), plan.device))
+        if any(attack.needs_gradient for attack in plan.attacks):
+            check_gradient(model, data, plan.device)
         few, _ = _first(data, self.memory.size).batch(slice(None), plan.device)
         copy, self.described = fast_copy(model, few, plan.precision == "mixed")
         self.search = FixedShapes(copy, self.memory, self.memory.run(lambda size: allows_smaller(copy, few, size)))

@@ -57,7 +57,9 @@ def allows_smaller(model: Classifier, x: Tensor, size: int) -> bool:
         return False
     few = x[: min(len(x), STEP)]
     answers = []
-    for shape in (size, STEP, max(STEP, size // 2 // STEP * STEP)):
+    # A CPU's kernels are chosen by the size of an image and not of a batch; an accelerator's may be by either.
+    largest = min(size, 4 * STEP) if few.device.type == "cpu" else size
+    for shape in (largest, STEP, max(STEP, largest // 2 // STEP * STEP)):
         filled = few[torch.arange(shape, device=few.device) % len(few)].requires_grad_()
         with torch.enable_grad():
             logits = model(filled)

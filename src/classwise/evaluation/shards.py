@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from classwise import configuration
 from classwise.data.dataset import ClassData
+from classwise.evaluation.check import Check
 from classwise.evaluation.outcomes import Outcomes
 from classwise.evaluation.plan import parse_shard
 from classwise.evaluation.result import SEAL, AuditResult, Examples
+from classwise.evaluation.sanity import outcome_checks
 
 PREFIX = "shard-"
+GRAVITY = ("pass", "warn", "fail")
 
 
 def part(data: ClassData, shard: str) -> ClassData:
@@ -79,7 +82,8 @@ def merged(parts: Sequence[AuditResult]) -> AuditResult:
     outcomes = Outcomes(**columns)
     weakest = outcomes.table(0, plan.class_names).weakest
     at_hand = [each for each in ordered if each.table().weakest == weakest] or ordered[:0]
-    return replace(first, plan=plan, outcomes=outcomes, examples=_examples(at_hand, first), folder=None)
+    checks = _checks(ordered, outcome_checks(outcomes, plan))
+    return replace(first, plan=plan, outcomes=outcomes, examples=_examples(at_hand, first), checks=checks, folder=None)
 
 
 def _check(parts: Sequence[AuditResult]) -> None:
@@ -107,6 +111,16 @@ def _check(parts: Sequence[AuditResult]) -> None:
         raise ValueError("a part is there twice: remove one of the two folders")
     if sum(len(each.outcomes.index) for each in parts) != first.plan.samples:
         raise ValueError("the parts do not cover every image once: run each with the same data")
+
+
+def _checks(parts: Sequence[AuditResult], of_the_whole: Sequence[Check]) -> tuple[Check, ...]:
+    """Of every check the gravest verdict of any part; those that need all verdicts are made again."""
+    gravest: dict[str, Check] = {}
+    for check in (each for part in parts for each in part.checks):
+        known = gravest.get(check.name)
+        if known is None or GRAVITY.index(check.verdict) > GRAVITY.index(known.verdict):
+            gravest[check.name] = check
+    return tuple((gravest | {check.name: check for check in of_the_whole}).values())
 
 
 def _woven(columns: Sequence[NDArray[Any]], samples: int) -> NDArray[Any]:

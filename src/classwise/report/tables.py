@@ -15,6 +15,7 @@ from classwise.report.phrasing import conditions, level, limits, p_value, percen
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from classwise.evaluation.check import Check
     from classwise.evaluation.compare import Comparison
     from classwise.evaluation.result import AuditResult
     from classwise.metrics import ClassTable, Estimate
@@ -52,7 +53,24 @@ def audit_text(result: AuditResult) -> str:
             ],
             "\n".join(f"{name:<36}{summary(estimate)}" for name, estimate in _aggregates(table).items()),
         ]
+    if result.checks:
+        blocks.append("\n" + checks_text(result.checks))
     return text(blocks)
+
+
+def checks_text(checks: Sequence[Check], everything: bool = False) -> str:
+    """What speaks against believing an audit's figures, one line each; or that nothing was found.
+
+    Args:
+        checks: What was looked at.
+        everything: Whether checks that passed have a line too.
+    """
+    found = [check for check in checks if everything or check.verdict != "pass"]
+    faults = sum(check.verdict != "pass" for check in checks)
+    head = f"Checks: {faults} of {len(checks)} speak up." if faults else f"Checks: none of {len(checks)} found a fault."
+    return "\n".join(
+        [head, *(f"  {check.verdict:<5}{check.name}: {check.sentence} See {check.link}" for check in found)]
+    )
 
 
 def comparison_text(comparison: Comparison) -> str:

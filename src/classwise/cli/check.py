@@ -1,0 +1,81 @@
+"""``classwise check``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from classwise import api, registry
+from classwise.cli import CHECK_FAILED
+from classwise.cli.flags import parse
+from classwise.data import load
+from classwise.models.foreign import Weights
+from classwise.models.named import network_named
+from classwise.radius import Radius
+from classwise.report.tables import checks_text
+from classwise.threat import Norm, ThreatModel
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Look for what makes a model's robust accuracy come out too high, such as masked gradients.
+
+    Attacks up to 100 images. Exit code 3 where a check fails. What each check looks at: docs/believable.md.
+    """
+
+    model: tyro.conf.Positional[Path]
+    """A run directory, a checkpoint folder, or a file of weights (then give --data and --network)."""
+    data: str | None = None
+    """Data set whose test images are used, such as cifar10; default: that of the run."""
+    data_dir: Path | None = None
+    """Folder of the data set's official files; default: the cache filled by `classwise data fetch`."""
+    network: str | None = None
+    """Network that a file of weights belongs to; see `classwise audit --help`."""
+    weights: Weights | None = None
+    """Of a file that holds both: raw or averaged (EMA) weights; default: the averaged ones."""
+    norm: Norm | None = None
+    """Norm of the threat model; default: that of the run, or linf."""
+    radius: Radius | None = None
+    """Radius, such as 8/255; default: that of the run, or 8/255."""
+    attacks: str = "pgd-20"
+    """The attacks whose figures are to be believed; see `classwise audit --help`."""
+    seed: int = 0
+    """Seed of random draws."""
+    batch_size: int = 256
+    """Images of a micro-batch."""
+    device: str = "auto"
+    """Device such as cuda:1; auto takes the best there is."""
+    plugin: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
+    """Python file that registers components the run was made with; may be repeated. Its code is run."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command."""
+    flags = parse(Flags, "check", arguments)
+    for path in flags.plugin:
+        registry.load_plugin(path)
+    data = None
+    if flags.data is not None:
+        folder = {"folder": flags.data_dir} if flags.data_dir is not None else {}
+        data = load(flags.data, **folder)
+    elif flags.model.is_file():
+        raise ValueError(f"{str(flags.model)!r} is a file of weights: say which images, for example --data cifar10")
+    if (flags.norm is None) != (flags.radius is None) and flags.norm is not None:
+        raise ValueError(f"--norm {flags.norm} needs a --radius")
+    threat = ThreatModel(norm=flags.norm or "linf", radius=flags.radius) if flags.radius is not None else None
+    checks = api.check(
+        flags.model,
+        data,
+        threat=threat,
+        attacks=flags.attacks,
+        seed=flags.seed,
+        batch_size=flags.batch_size,
+        network=network_named(flags.network, where="--network") if flags.network else None,
+        weights=flags.weights,
+        device=flags.device,
+        split="test",
+    )
+    print(checks_text(checks, everything=True))
+    return CHECK_FAILED if any(each.verdict == "fail" for each in checks) else 0
