@@ -49,7 +49,7 @@ def test_the_list_is_that_of_the_suite() -> None:
 @pytest.mark.parametrize("precision", ["exact", "mixed"])
 def test_few_classes_warn_and_do_not_crash(classes: int, precision: str) -> None:
     model, data = problem(classes)
-    with pytest.warns(UserWarning, match="targets instead of 9") as told:
+    with pytest.warns(UserWarning, match="classes") as told:
         result = cw.audit(
             model, data, threat=cw.linf("0.1"), attacks=STANDARD, precision=precision, progress=Silent(), batch_size=16
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from classwise.configuration import from_plain, to_plain, to_yaml
 from classwise.evaluation.check import Check
 from classwise.evaluation.outcomes import Outcomes
 from classwise.evaluation.plan import AuditPlan
-from classwise.metrics import ClassTable, Estimate
+from classwise.metrics import ClassMatrix, ClassTable, Estimate, attack_target_matrix, confusion_matrix
 from classwise.runs.atomic import write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
@@ -73,6 +74,25 @@ class AuditResult:
         return self.outcomes.table(radius, self.plan.class_names)
 
     @property
+    def confusion(self) -> ClassMatrix:
+        """Which class the clean images of each label are taken for."""
+        return confusion_matrix(self.outcomes.label, self.outcomes.clean_prediction, self._label_names())
+
+    def attack_targets(self, radius: int = 0) -> ClassMatrix:
+        """Into which class the images of each label fall under attack, of those that are correct without it."""
+        outcomes = self.outcomes
+        names = self._label_names()
+        return attack_target_matrix(outcomes.label, outcomes.clean_prediction, outcomes.prediction[radius], names)
+
+    def _label_names(self) -> Sequence[str]:
+        """Names of the labels; numbers where the classes of the tables are other groups."""
+        outcomes = self.outcomes
+        if np.array_equal(outcomes.group, outcomes.label):
+            return self.plan.class_names
+        largest = max(int(each.max()) for each in (outcomes.label, outcomes.clean_prediction, outcomes.prediction))
+        return [str(label) for label in range(largest + 1)]
+
+    @property
     def worst(self) -> Estimate:
         """Robust accuracy of the weakest class at the first radius; the interval accounts for its selection."""
         return self.table().worst
@@ -109,8 +129,10 @@ class AuditResult:
             "plan": to_plain(self.plan),
             "suite": self.plan.suite,
             "tables": [
-                {"threat": str(threat), **_summary(self.table(r))} for r, threat in enumerate(self.plan.threats)
+                {"threat": str(threat), **_summary(self.table(r)), "attack_targets": self.attack_targets(r).to_dict()}
+                for r, threat in enumerate(self.plan.threats)
             ],
+            "confusion": self.confusion.to_dict(),
             "checks": [vars(check) for check in self.checks],
             "weights_sha256": self.weights,
             "environment": self.environment,
@@ -193,7 +215,17 @@ class AuditResult:
 
 
 def _summary(table: ClassTable) -> dict[str, Any]:
-    robust = ("mean", "class_mean", "worst", "worst_fifth", "best", "gap", "standard_deviation")
+    robust = (
+        "mean",
+        "class_mean",
+        "worst",
+        "worst_fifth",
+        "best",
+        "gap",
+        "standard_deviation",
+        "normalised_spread",
+        "gini",
+    )
     return {
         "classes": table.to_dict(),
         "weakest": table.weakest,
