@@ -36,12 +36,12 @@ def two() -> tuple[nn.Sequential, Images]:
     return model, (x, model(x).argmax(1))
 
 
-@pytest.mark.parametrize(("threat", "slack"), [(linf("0.1"), 1e-9), (l1("0.6"), 0.05)], ids=str)
+@pytest.mark.parametrize(("threat", "slack"), [(linf("0.1"), 1e-9), (l1("0.6"), 0.08)], ids=str)
 def test_the_exact_margin_of_a_linear_model_is_reached(
     threat: ThreatModel, slack: float, two: tuple[nn.Sequential, Images]
 ) -> None:
     """In l_1 a step never falls below a tenth of the radius and moves its coordinates by equal amounts, so that a few
-    hundredths of the way may be left after a hundred steps (0.039 at most here)."""
+    hundredths of the way may be left after a hundred steps (0.075 at most here, 0.019 in the median)."""
     model, (x, y) = two
     exact = boxed_robust_margin(model[1].weight, model[1].bias, x, y, float(threat.radius), norm=threat.norm).detach()
     clean = logit_margin(model(x), y).detach()

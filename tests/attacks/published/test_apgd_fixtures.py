@@ -79,3 +79,26 @@ def test_targeted_ratio(norm: str, world: World) -> None:
     assert torch.equal(~rows.fooled[correct], case["tgt_acc"][correct].bool())
     assert float((rows.memory["best_loss"] - case["tgt_loss_best"])[correct].abs().max()) <= 1e-5
     assert float((rows.memory["best_point"] - case["tgt_x_best"])[correct].abs().max()) <= 1e-5
+
+
+def test_l1_breaks_what_the_live_reference_breaks(world: World) -> None:
+    """There is no stored trajectory in l_1: the reference itself is run, whose random starts are others."""
+    import logging
+
+    from pyautoattack.autopgd_base import APGDAttack
+
+    from classwise.randomness import KeyedNoise
+    from classwise.threat import l1
+
+    net, x, y = world.net().float(), world.x_eval.float(), world.y_eval
+    reference = APGDAttack(
+        net, n_iter=100, norm="L1", eps=3.0, seed=0, loss="ce", device="cpu", logger=logging.getLogger("reference")
+    )
+    with torch.no_grad():
+        correct = net(x).argmax(1) == y
+        theirs = net(reference.perturb(x, y)).argmax(1) == y
+        ours_adv = APGD()(net, x, y, threat=l1("3"), noise=KeyedNoise(0, torch.arange(len(y))))
+        ours = net(ours_adv).argmax(1) == y
+    assert int((correct & ~theirs).sum()) >= 30
+    assert abs(int((correct & theirs).sum()) - int((correct & ours).sum())) <= 4
+    assert int((theirs != ours)[correct].sum()) <= 6
