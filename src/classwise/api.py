@@ -185,7 +185,7 @@ def audit(
         weights: Which weights of a file that holds "raw" and "averaged" ones; default: the averaged.
         device: Where a model that was read from disk is run.
         split: Role of the images, for the record; default: "test" for a data set or a run, "given" for live images.
-        precision: Of the search: "exact" (fp32), "mixed" (bf16), or "auto": mixed where the hardware computes in bf16.
+        precision: Of the search: "exact" (fp32), "mixed" (bf16), or "auto": mixed where that is faster.
             What counts as broken is decided by the model itself in fp32 in every case.
         shard: One part of the images, such as "2/8"; see :func:`merge`.
         out: Folder for the audit's files; a part goes into a sub-folder of it.
@@ -212,7 +212,7 @@ def audit(
         seed=seed,
         batch_size=batch_size,
         split=subject.split,
-        precision=search_precision(precision, subject.device),
+        precision=search_precision(precision, subject.model, images.batch(slice(0, 1), subject.device)[0]),
         shard=shard,
     )
     folder = shards.shard_folder(Path(out), shard) if out is not None else None

@@ -136,30 +136,28 @@ class Run:
         runtime = Runtime(configuration.replace(hardware, device=device) if device else hardware)
         folder, averaged = self.checkpoint(checkpoint)
         described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, after epoch {folder.name})"
-        if like is not None:
-            data = self.dataset.test.at(like.outcomes.index.tolist())
-            plan = configuration.replace(like.plan, model=described, shard=shard)
-            if data.checksum() != plan.data_sha256:
-                raise ValueError(
-                    "the earlier audit is of other images than this run's test set: audit both on the same data"
-                )
-        else:
-            data = self.dataset.test.first_per_class(per_class) if per_class else self.dataset.test
-            threats = (
-                [threat or self.config.threat] if threat is None or isinstance(threat, ThreatModel) else list(threat)
-            )
-            plan = plan_audit(
-                data,
-                model=described,
-                threats=threats,
-                attacks=attacks,
-                seed=seed,
-                batch_size=batch_size,
-                precision=search_precision(precision, runtime.device),
-                shard=shard,
-            )
         with runtime.session():
             model = runtime.place(self.model(checkpoint)).eval()
+            if like is not None:
+                data = self.dataset.test.at(like.outcomes.index.tolist())
+                plan = configuration.replace(like.plan, model=described, shard=shard)
+                if data.checksum() != plan.data_sha256:
+                    raise ValueError(
+                        "the earlier audit is of other images than this run's test set: audit both on the same data"
+                    )
+            else:
+                data = self.dataset.test.first_per_class(per_class) if per_class else self.dataset.test
+                single = threat is None or isinstance(threat, ThreatModel)
+                plan = plan_audit(
+                    data,
+                    model=described,
+                    threats=[threat or self.config.threat] if single else list(threat),  # type: ignore[arg-type, list-item]
+                    attacks=attacks,
+                    seed=seed,
+                    batch_size=batch_size,
+                    precision=search_precision(precision, model, data.batch(slice(0, 1), runtime.device)[0]),
+                    shard=shard,
+                )
             return stored_audit(self.path / "audits", model, data, plan, runtime.device, progress or default_progress())
 
     def report(self, path: Path | str | None = None) -> Path:

@@ -132,7 +132,7 @@ class APGD(Stepwise):
             logits = widen(model(point))
             loss = self._value(logits, rows.y, rows.memory["target"])
             (gradient,) = torch.autograd.grad(loss.sum(), point)
-        return loss.detach(), gradient, logits.detach()
+        return loss.detach(), gradient.nan_to_num(0, 0, 0), logits.detach()
 
     def _value(self, logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         loss = self._loss(logits.shape[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,9 @@ class FAB(Stepwise):
     published code. Restarts after the first begin at a random point of the ball of half the radius; the paper also
     takes half the distance found so far where that is smaller, but here no run knows of another.
     """
+
+    needs_fp32: ClassVar[bool] = True
+    """Its points lie at the decision boundary, where bf16 logits cannot tell the sides apart."""
 
     steps: int = 100
     """Gradient steps of a run."""
@@ -171,7 +175,7 @@ class FAB(Stepwise):
             for number, rival in enumerate(rivals):
                 ahead = targeted_margin(logits, y, rival)
                 (gradient,) = torch.autograd.grad(ahead.sum(), point, retain_graph=number + 1 < len(rivals))
-                ahead = ahead.detach()
+                ahead, gradient = ahead.detach(), gradient.nan_to_num(0, 0, 0)
                 distance = ahead.abs() / dual_length(gradient, threat.norm).clamp_min(1e-12)
                 nearer = (distance < nearest) | (number == 0)
                 nearest = torch.where(nearer, distance, nearest)

@@ -50,6 +50,10 @@ class PGD(Stepwise):
         """Refuse counts below one and steps of no length."""
         if self.steps < 1 or self.restarts < 1:
             raise ValueError(f"steps {self.steps} and restarts {self.restarts} must be at least 1")
+        if self.start == "none" and self.restarts > 1:
+            raise ValueError(
+                f"{self.restarts} restarts from start 'none' would be equal: use start 'uniform', or one run"
+            )
         if not self.relative_step > 0 or (self.step_size is not None and not self.step_size > 0):
             raise ValueError("the step must be longer than 0: set relative_step, or step_size such as 2/255")
         if not 0 < self.l1_share <= 1:
@@ -178,6 +182,7 @@ class PGD(Stepwise):
             logits = widen(model(point))
             (gradient,) = torch.autograd.grad(attack_loss(loss, logits, y, reference).sum(), point)
         with torch.no_grad():
+            gradient = gradient.nan_to_num(0, 0, 0)
             return threat.project(point + step * threat.ascent(gradient, point, self.l1_share), x, radius), logits
 
     def _judge(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -67,6 +67,9 @@ class Stepwise(Attack):
     were. The margin that makes a claim (``fooled``) is that of the model it is given, which may be a faster copy of
     the audited one: whoever relies on it checks it on the original.
     """
+
+    needs_fp32: ClassVar[bool] = False
+    """Whether a search in bf16 would be a weaker one, beyond a sample here and there."""
 
     @abstractmethod
     def tasks(self, classes: int) -> int:

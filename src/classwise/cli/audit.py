@@ -26,6 +26,7 @@ from classwise.report.formats import Format, formatted
 from classwise.run import Run
 from classwise.runs import RunDirectory
 from classwise.threat import Norm, ThreatModel
+from classwise.trained import run_facts
 from classwise.training.runtime import Precision
 
 
@@ -47,7 +48,7 @@ class Flags:
     """Folder of the data set's official files; default: the cache filled by `classwise data fetch`."""
     network: str | None = None
     """Network that a file of weights belongs to: a name such as resnet20, or import:PACKAGE.MODULE:FUNCTION for your own;
-    `classwise models` is no command yet, the documentation lists all forms."""
+    docs/audits.md lists all forms."""
     norm: Norm | None = None
     """Norm of the threat model; default: that of the run, or linf."""
     radius: tuple[Radius, ...] = ()
@@ -73,7 +74,8 @@ class Flags:
     device: str = "auto"
     """Device such as cuda:1; auto takes the best there is."""
     out: Path | None = None
-    """Folder for the audit's files; verdicts are added to it while the audit runs."""
+    """Folder for the audit's files, to which verdicts are added while it runs (the audit of a run is kept in the run, and
+    copied here in the end)."""
     format: Format = "text"
     """What is printed: text, json, csv, markdown or latex."""
     fail_under: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -115,9 +117,14 @@ def main(arguments: list[str]) -> int:
 
 def _audit_run(run: Run, flags: Flags, attacks: list[Attack]) -> AuditResult:
     """Audit a checkpoint of a run on the run's own test images; kept in the run."""
-    threats = _threats(flags, run.config.threat)
+    given = [name for name in ("network", "weights", "data_dir") if getattr(flags, name) is not None]
+    if given:
+        flag = "--" + given[0].replace("_", "-")
+        raise ValueError(
+            f"{flag} is for files of weights and other data: a run knows its own; leave it out, or add --data"
+        )
     result = run.audit(
-        threat=threats,
+        threat=_threats(flags, run.config.threat),
         attacks=attacks,
         checkpoint=flags.checkpoint,
         per_class=flags.per_class,
@@ -138,12 +145,13 @@ def _audit_other(flags: Flags, attacks: list[Attack]) -> AuditResult:
         )
     if flags.data is None and flags.model.is_file():
         raise ValueError(f"{str(flags.model)!r} is a file of weights: say which images, for example --data cifar10")
-    data = _images(flags)
+    facts = run_facts(flags.model) if flags.model.exists() else {}
+    data = _images(flags) or (_chosen(flags, facts["data"].load().test) if facts else None)
     network = network_named(flags.network, where="--network") if flags.network else None
     return api.audit(
         flags.model,
         data,
-        threat=_threats(flags, ThreatModel()),
+        threat=_threats(flags, facts.get("threat", ThreatModel())),
         attacks=attacks,
         seed=flags.seed,
         batch_size=flags.batch_size,
@@ -162,7 +170,10 @@ def _images(flags: Flags) -> ClassData | None:
     if flags.data is None:
         return None
     folder = {"folder": flags.data_dir} if flags.data_dir is not None else {}
-    data = load(flags.data, **folder).test
+    return _chosen(flags, load(flags.data, **folder).test)
+
+
+def _chosen(flags: Flags, data: ClassData) -> ClassData:
     return data.first_per_class(flags.per_class) if flags.per_class else data
 
 

@@ -16,6 +16,7 @@ from classwise.models.named import network_named
 from classwise.radius import Radius
 from classwise.report.tables import checks_text
 from classwise.threat import Norm, ThreatModel
+from classwise.trained import run_facts
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ def main(arguments: list[str]) -> int:
         raise ValueError(f"{str(flags.model)!r} is a file of weights: say which images, for example --data cifar10")
     if (flags.norm is None) != (flags.radius is None) and flags.norm is not None:
         raise ValueError(f"--norm {flags.norm} needs a --radius")
-    threat = ThreatModel(norm=flags.norm or "linf", radius=flags.radius) if flags.radius is not None else None
+    facts = run_facts(flags.model) if flags.model.exists() else {}
+    norm = flags.norm or facts.get("threat", ThreatModel()).norm
+    threat = ThreatModel(norm=norm, radius=flags.radius) if flags.radius is not None else None
     checks = api.check(
         flags.model,
         data,

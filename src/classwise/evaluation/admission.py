@@ -37,11 +37,15 @@ def check_model(model: Classifier, data: ClassData, device: torch.device) -> Non
             answer = model(x)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, AssertionError) as error:  # what layers raise at a shape or type they were not made for
+    except Exception as error:  # whatever layers raise at a shape or type they were not made for
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        mend = "give images of the shape it was made for, or put resizing into the model"
+        if isinstance(model, nn.Module) and any(
+            each.dtype not in (x.dtype, torch.int64) for each in model.parameters()
+        ):
+            mend = "call model.float(), since images are float32"
         raise ValueError(
-            f"the model cannot be run on images of {data.name!r}, shape {data.shape}, type {x.dtype} ({reason}): "
-            "give images of the shape it was made for, or put resizing into the model"
+            f"the model cannot be run on images of {data.name!r}, shape {data.shape}, type {x.dtype} ({reason}): {mend}"
         ) from error
     check_logits(answer, x, data.num_classes)
     rows = widest(answer)
@@ -59,9 +63,14 @@ def check_gradient(model: Classifier, data: ClassData, device: torch.device) -> 
         ValueError: Attacks by gradients cannot be run on it.
     """
     x, _ = data.batch(slice(0, 1), device)
-    with mode(model, training=False), torch.enable_grad():
-        logits = model(x.requires_grad_())
-        used = logits.requires_grad and torch.autograd.grad(logits.sum(), x, allow_unused=True)[0] is not None
+    try:
+        with mode(model, training=False), torch.enable_grad():
+            logits = model(x.requires_grad_())
+            used = logits.requires_grad and torch.autograd.grad(logits.sum(), x, allow_unused=True)[0] is not None
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # such as a call into another library
+        used = False
     if not used:
         raise ValueError(
             "the model's output cannot be differentiated by its input (no_grad, detach, or another library inside): "

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from classwise import configuration
 from classwise.attacks.base import Classifier
 from classwise.configuration import to_plain
 from classwise.data.dataset import ClassData, as_float
-from classwise.evaluation.admission import check_mode
+from classwise.evaluation.admission import check_mode, check_model
+from classwise.evaluation.check import Check
 from classwise.evaluation.collect import Collected, Evaluator
+from classwise.evaluation.fingerprint import fingerprint
 from classwise.evaluation.journal import Journal
 from classwise.evaluation.outcomes import Outcomes
 from classwise.evaluation.plan import AuditPlan
@@ -23,6 +26,7 @@ from classwise.evaluation.sanity import cheap_checks
 from classwise.evaluation.shards import part, shard_folder
 from classwise.models.given import weights_digest
 from classwise.progress import Progress
+from classwise.runs import RunDirectory
 from classwise.runs.environment import environment
 
 EXAMPLES = 8
@@ -53,23 +57,40 @@ def run_audit(
         ValueError: The model is in train mode, or cannot be audited; the folder holds another audit.
     """
     check_mode(model)
-    weights = weights_digest(model) if isinstance(model, nn.Module) else ""
-    if folder is not None and (folder / SEAL).is_file():
-        return _finished(folder, plan, weights)
-    evaluator = Evaluator(plan.threats, plan.attacks, plan.seed, plan.batch_size, device, plan.precision)
     images = part(data, plan.shard)
-    path = folder / JOURNAL if folder is not None else None
-    journal = Journal(path, {"plan": to_plain(plan), "weights": weights}) if path is not None else None
-    collected = evaluator.run(model, images, progress, journal=journal)
-    what_fits = replace(evaluator, batch_size=max(collected.images_at_once, 1))
-    examples = _examples(what_fits, model, images, collected.outcomes)
-    checks = cheap_checks(model, images, plan, collected, device, weights)
-    result = AuditResult(plan, collected.outcomes, examples, _circumstances(collected), checks, weights)
-    if folder is None or path is None:
+    check_model(model, images, device)  # before anything is written
+    identity = fingerprint(model, data, device)
+    if folder is None:
+        return _run(model, images, plan, device, progress, None, identity)
+    with RunDirectory(folder).lock():
+        if (folder / SEAL).is_file():
+            return _finished(folder, plan, identity)
+        journal = Journal(folder / JOURNAL, {"plan": to_plain(plan), "model": identity})
+        result = _run(model, images, plan, device, progress, journal, identity).save(folder)
+        (folder / JOURNAL).unlink(missing_ok=True)
         return result
-    result = result.save(folder)
-    path.unlink()
-    return result
+
+
+def _run(
+    model: Classifier,
+    images: ClassData,
+    plan: AuditPlan,
+    device: torch.device,
+    progress: Progress | None,
+    journal: Journal | None,
+    identity: str,
+) -> AuditResult:
+    weights = weights_digest(model) if isinstance(model, nn.Module) else ""
+    evaluator = Evaluator(plan.threats, plan.attacks, plan.seed, plan.batch_size, device, plan.precision)
+    collected = evaluator.run(model, images, progress, journal=journal)
+    return AuditResult(
+        plan,
+        collected.outcomes,
+        _examples(evaluator, model, images, collected.outcomes),
+        environment() | {"search": collected.search, "images_at_once": collected.images_at_once},
+        _checks(model, images, plan, collected, device, weights),
+        identity,
+    )
 
 
 def stored_audit(
@@ -95,9 +116,9 @@ def stored_audit(
     return run_audit(model, data, plan, device, progress, target)
 
 
-def _finished(folder: Path, plan: AuditPlan, weights: str) -> AuditResult:
+def _finished(folder: Path, plan: AuditPlan, identity: str) -> AuditResult:
     earlier = AuditResult.load(folder)
-    if earlier.plan != plan or earlier.weights != weights or not weights:
+    if earlier.plan != plan or earlier.fingerprint != identity:
         raise ValueError(
             f"{str(folder)!r} holds another audit ({earlier.plan.model}, {earlier.plan.suite}): give another output folder"
         )
@@ -105,22 +126,40 @@ def _finished(folder: Path, plan: AuditPlan, weights: str) -> AuditResult:
     return earlier
 
 
-def _circumstances(collected: Collected) -> dict[str, object]:
-    """Versions and device, and what the search ran on."""
-    return environment() | {"search": collected.search, "images_at_once": collected.images_at_once}
+def _checks(
+    model: Classifier, images: ClassData, plan: AuditPlan, collected: Collected, device: torch.device, weights: str
+) -> tuple[Check, ...]:
+    """The cheap checks; what goes wrong in them must not lose an audit."""
+    try:
+        return cheap_checks(model, images, plan, collected, device, weights)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        sentence = f"The checks could not be made ({reason}); `classwise check` may say more."
+        return (Check("checks", "warn", sentence, "docs/believable.md"),)
 
 
 def _examples(evaluator: Evaluator, model: Classifier, data: ClassData, outcomes: Outcomes) -> Examples:
-    """Perturbed images of the weakest class at the first radius, made again by the attacks that broke them."""
+    """Perturbed images of the weakest class at the first radius, made again by the attacks that broke them.
+
+    None where they cannot be made again, which must not lose an audit.
+    """
     table = outcomes.table(0, data.group_names)
     weakest = table.names.index(table.weakest)
     broken = outcomes.clean_correct & ~outcomes.robust_correct(0) & (outcomes.group == weakest)
     rows = broken.nonzero()[0][:EXAMPLES]
     chosen = data.subset(torch.from_numpy(rows))
-    originals = as_float(chosen.images)
-    perturbed = originals.clone()
+    perturbed = as_float(chosen.images).clone()
     by = torch.from_numpy(outcomes.broken_by[0][rows])
     for number in sorted(set(by.tolist())):
         some = (by == number).nonzero()[:, 0]
-        perturbed[some] = evaluator.perturb(model, chosen.subset(some), number)
-    return Examples(originals.numpy(), perturbed.numpy(), chosen.labels.numpy(), outcomes.prediction[0][rows])
+        try:
+            perturbed[some] = evaluator.perturb(model, chosen.subset(some), number)
+        except RuntimeError as error:
+            warnings.warn(f"no pictures of broken images: {error}", stacklevel=2)
+            nothing = chosen.subset(by[:0])
+            return _pictures(nothing, as_float(nothing.images), outcomes.prediction[0][:0])
+    return _pictures(chosen, perturbed, outcomes.prediction[0][rows])
+
+
+def _pictures(chosen: ClassData, perturbed: Tensor, predictions: NDArray[np.int64]) -> Examples:
+    return Examples(as_float(chosen.images).numpy(), perturbed.numpy(), chosen.labels.numpy(), predictions)

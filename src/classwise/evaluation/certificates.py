@@ -131,7 +131,7 @@ class CertifyResult:
     Args:
         plan: What was asked.
         certificates: Per-sample certificates.
-        weights: Checksum of the model's weights; empty for a function.
+        weights: What tells the model from others; see :mod:`classwise.evaluation.fingerprint`.
         environment: Versions and device.
         folder: Where it is saved, if it is.
     """
@@ -295,7 +295,7 @@ class CertifyResult:
 def require_same(folder: Path | None, plan: Any, weights: str, new_plan: CertifyPlan, new_weights: str) -> None:
     """Raise ``ValueError`` unless a stored plan and weights are those at hand."""
     changed = differences(plan, to_plain(new_plan))
-    changed += ["other weights"] if weights != new_weights else []
+    changed += ["another model"] if weights != new_weights else []
     if changed:
         raise ValueError(
             f"{str(folder)!r} holds another certification ({'; '.join(changed[:4])}): give another output folder, or "

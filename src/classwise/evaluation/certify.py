@@ -6,17 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from classwise.attacks.base import Classifier
 from classwise.configuration import to_plain
 from classwise.data.dataset import ClassData, rows_by_group
 from classwise.evaluation.admission import check_mode, check_model
 from classwise.evaluation.certificates import Certificates, CertifyPlan, CertifyResult, require_same
+from classwise.evaluation.fingerprint import fingerprint
 from classwise.evaluation.plan import check_classes
 from classwise.evaluation.result import SEAL
 from classwise.evaluation.smoothing import ABSTAIN, Found, Sampling, Smoothed
-from classwise.models.given import weights_digest
 from classwise.models.modes import mode
 from classwise.progress import Progress, Silent
 from classwise.runs import RunDirectory
@@ -114,16 +113,15 @@ def run_certify(
         ValueError: The model is in train mode or its output cannot be used, or the folder holds something else.
     """
     check_mode(model)
-    weights = weights_digest(model) if isinstance(model, nn.Module) else ""
+    check_model(model, data, device)  # before anything is written
+    weights = fingerprint(model, data, device)
     if folder is None:
-        check_model(model, data, device)
         return CertifyResult(plan, _collect(model, data, plan, device, progress, None), weights, environment())
     with RunDirectory(folder).lock():
         if (folder / SEAL).is_file():
             earlier = CertifyResult.load(folder)
             earlier.require_same(plan, weights)
             return earlier
-        check_model(model, data, device)  # before anything is written
         certificates = _collect(model, data, plan, device, progress, Journal(folder, plan, weights))
         return CertifyResult(plan, certificates, weights, environment()).save(folder)
 

@@ -158,11 +158,17 @@ class Session:
         if any(attack.needs_gradient for attack in plan.attacks):
             check_gradient(model, data, plan.device)
         few, _ = _first(data, self.memory.size).batch(slice(None), plan.device)
-        copy, self.described = fast_copy(model, few, plan.precision == "mixed")
-        self.search = FixedShapes(copy, self.memory, self.memory.run(lambda size: allows_smaller(copy, few, size)))
-        itself = FixedShapes(model, self.memory, self.memory.run(lambda size: allows_smaller(model, few, size)))
-        self.judge = Judge(itself, data.num_classes)
+        copy, self.described = fast_copy(model, few, bf16=False)
+        self.search = self.sure = self._shaped(copy, few)
+        if plan.precision == "mixed":
+            copy, self.described = fast_copy(model, few, bf16=True)
+            self.search = self._shaped(copy, few)
+        self.judge = Judge(self._shaped(model, few), data.num_classes)
         self.model = model
+
+    def _shaped(self, model: Classifier, few: Tensor) -> FixedShapes:
+        flexible = self.memory.run(lambda size: allows_smaller(model, few, size))
+        return FixedShapes(model, self.memory, flexible)
 
     def clean(self, show: Progress, label: str) -> None:
         """Judge clean images that are not known yet."""
@@ -195,7 +201,8 @@ class Session:
             number=number,
             threat=threat,
             threat_number=r,
-            search=self.search,
+            search=self.sure if attack.needs_fp32 else self.search,
+            sure=self.sure,
             judge=self.judge,
             data=self.data,
             board=self.board,

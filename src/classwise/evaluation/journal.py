@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from classwise.configuration import differences
 from classwise.evaluation.board import Board
 from classwise.runs.events import EventLog
 
@@ -21,7 +22,7 @@ class Journal:
 
     Args:
         path: The file; it need not exist.
-        identity: What the verdicts depend on: plan, weights. A journal of anything else is refused.
+        identity: What the verdicts depend on: plan, model. A journal of anything else is refused.
 
     Raises:
         ValueError: The file is of another audit, or damaged.
@@ -36,10 +37,10 @@ class Journal:
         if not found:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.log.append("audit", identity=identity)
-        elif found[0].get("identity") != identity:
+        elif different := differences(found[0].get("identity"), identity):
             raise ValueError(
-                f"{str(path.parent)!r} holds an unfinished audit of another model, or with other settings: "
-                "give another folder, or delete this one"
+                f"{str(path.parent)!r} holds an unfinished audit of another model, or with other settings "
+                f"({'; '.join(different[:3])}): give another folder, or delete this one"
             )
 
     def replay(self, board: Board, tasks: dict[int, int]) -> int:

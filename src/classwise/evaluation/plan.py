@@ -82,6 +82,10 @@ def plan_audit(
     if not threats:
         raise ValueError("no threat model given: name at least one, such as linf('8/255')")
     chosen = attack_list(attacks)
+    if any(attack.bn_mode == "train" for attack in chosen):
+        raise ValueError(
+            "an attack with bn_mode 'train' would change the audited model's BatchNorm: use bn_mode 'eval'"
+        )
     for sentence in (each for threat in threats for each in warnings_for(chosen, threat.norm, data.num_classes)):
         warnings.warn(sentence, stacklevel=2)
     return AuditPlan(

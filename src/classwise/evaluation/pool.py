@@ -43,6 +43,7 @@ class Pool:
         threat: Threat model.
         threat_number: Its position in the audit.
         search: What the attack differentiates: the model or a faster copy.
+        sure: The same in fp32: on it runs are repeated that fooled the search but not the model.
         judge: The model itself.
         data: Samples.
         board: Verdicts so far.
@@ -58,6 +59,7 @@ class Pool:
     threat: ThreatModel
     threat_number: int
     search: Classifier
+    sure: Classifier
     judge: Judge
     data: ClassData
     board: Board
@@ -69,7 +71,16 @@ class Pool:
 
     def run(self, advance: Advance) -> None:
         """Work until nothing is left."""
-        waiting = deque(self._pieces())
+        doubted: list[tuple[int, int]] = []
+        self._work(deque(self._pieces()), self.search, doubted, advance)
+        self._work(deque(doubted), self.sure, [], advance)
+
+    def _work(
+        self, waiting: deque[tuple[int, int]], search: Classifier, again: list[tuple[int, int]], advance: Advance
+    ) -> None:
+        """Work off some pieces; those whose claims the model did not confirm are added to ``again``."""
+        may_doubt = search is not self.sure
+        doubted = torch.zeros(0, dtype=torch.bool)  # of each row: whether the model disagreed with a claim
         rows: Rows | None = None
         place = torch.zeros(0, dtype=torch.int64)  # of each row: position of its sample in the data
         steps = torch.zeros(0, dtype=torch.int64)
@@ -82,24 +93,26 @@ class Pool:
             coming = self._next(waiting, free, advance)
             if coming is not None:
                 at, task = coming
-                fresh = self._begin(at, task)
+                fresh = self._begin(search, at, task)
                 rows = fresh if rows is None else rows.join(fresh)
                 place, runs = torch.cat([place, at]), torch.cat([runs, task])
                 steps = torch.cat([steps, torch.zeros_like(at)])
+                doubted = torch.cat([doubted, torch.zeros(len(at), dtype=torch.bool)])
             if rows is None or not len(place):
                 return
-            rows, steps, turn = self._stepped(rows, place), steps + 1, turn + 1
+            rows, steps, turn = self._stepped(search, rows, place), steps + 1, turn + 1
             self.journal.tick()
             at_end = steps >= length
             due = at_end | (steps % look == 0)
             if not bool(due.any()):
                 continue
-            rows, leave = self._look(rows, place, runs, due, at_end, advance)
+            rows, leave, unsure = self._look(rows, place, runs, due, at_end, doubted if may_doubt else None, advance)
+            again += [(int(place[row]), int(runs[row])) for row in unsure]
             if bool(leave.any()):
                 stay = (~leave).nonzero()[:, 0]
                 on_device = stay.to(self.device)
                 rows = rows.map(lambda value, kept=on_device: value.index_select(0, kept))  # type: ignore[misc]
-                place, runs, steps = place[stay], runs[stay], steps[stay]
+                place, runs, steps, doubted = place[stay], runs[stay], steps[stay], doubted[stay]
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
         """Samples and runs that are not finished, run by run."""
@@ -133,17 +146,15 @@ class Pool:
         key = self.data.index[place].to(self.device)
         return KeyedNoise(self.seed, key, self.number, task, step)
 
-    def _begin(self, at: Tensor, task: Tensor) -> Rows:
+    def _begin(self, search: Classifier, at: Tensor, task: Tensor) -> Rows:
         x, y = self.data.batch(at, self.device)
         radius = torch.full((len(at),), float(self.threat.radius), dtype=x.dtype, device=self.device)
         fresh = first_rows(x, y, radius, task.to(self.device))
-        return self._in_slices(
-            fresh, at, lambda rows, noise: self.attack.begin(self.search, self.threat, rows, noise), 0
-        )
+        return self._in_slices(fresh, at, lambda rows, noise: self.attack.begin(search, self.threat, rows, noise), 0)
 
-    def _stepped(self, rows: Rows, place: Tensor) -> Rows:
+    def _stepped(self, search: Classifier, rows: Rows, place: Tensor) -> Rows:
         return self._in_slices(
-            rows, place, lambda part, noise: stepped(self.attack.step(self.search, self.threat, part, noise)), 1
+            rows, place, lambda part, noise: stepped(self.attack.step(search, self.threat, part, noise)), 1
         )
 
     def _in_slices(self, rows: Rows, place: Tensor, work, ahead: int) -> Rows:  # type: ignore[no-untyped-def]
@@ -163,18 +174,33 @@ class Pool:
         return joined
 
     def _look(
-        self, rows: Rows, place: Tensor, runs: Tensor, due: Tensor, at_end: Tensor, advance: Advance
-    ) -> tuple[Rows, Tensor]:
-        """Judge claims and finished runs among the rows that are due; returns the rows and which of them leave."""
-        ended = at_end | (due & rows.memory["done"].cpu()) if "done" in rows.memory else at_end
-        judged = ((due & rows.fooled.cpu()) | ended).nonzero()[:, 0]
+        self,
+        rows: Rows,
+        place: Tensor,
+        runs: Tensor,
+        due: Tensor,
+        at_end: Tensor,
+        doubted: Tensor | None,
+        advance: Advance,
+    ) -> tuple[Rows, Tensor, list[int]]:
+        """Judge claims and finished runs among the rows that are due.
+
+        Returns:
+            The rows, which of them leave, and which of these are to be run again because their claims were not confirmed.
+        """
+        judged = ((due & rows.fooled.cpu()) | at_end).nonzero()[:, 0]
         if not len(judged):
-            return rows, torch.zeros(len(place), dtype=torch.bool)
+            return rows, torch.zeros(len(place), dtype=torch.bool), []
         on_device = judged.to(self.device)
         chosen = rows.map(lambda value: value.index_select(0, on_device))
         prediction, margin = self.judge.perturbed(chosen.best, chosen.x, chosen.y, self.threat, chosen.radius)
         broken = prediction != self.board.labels[place[judged]]
-        final = broken | ended[judged]
+        final = broken | at_end[judged]
+        unsure: list[int] = []
+        if doubted is not None:
+            doubted[judged] |= rows.fooled.cpu()[judged] & ~broken
+            repeat = final & ~broken & doubted[judged]
+            final, unsure = final & ~repeat, judged[repeat].tolist()
         settled = judged[final]
         where, tasks = place[settled], runs[settled]
         counts = self.board.judged(self.threat_number, self.number, where, tasks, prediction[final], margin[final])
@@ -189,9 +215,10 @@ class Pool:
         # Later runs of a sample that is broken now have nothing left to show.
         leave = ~self._wanted()[place, runs]
         advance(int(leave.sum()), note=self.board.note(self.threat_number))
+        leave[unsure] = True
         doubtful = judged[~final]
         if len(doubtful):  # the copy was fooled, the model is not: the run goes on
             fooled = rows.fooled.clone()
             fooled[doubtful.to(self.device)] = False
             rows = replace(rows, fooled=fooled)
-        return rows, leave
+        return rows, leave, unsure

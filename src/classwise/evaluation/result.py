@@ -57,7 +57,7 @@ class AuditResult:
         examples: Broken images of the weakest class, for the report.
         environment: Versions, device, and how the search was computed.
         checks: What speaks for or against believing the figures.
-        weights: SHA-256 of the model's weights; empty for a function.
+        fingerprint: What tells the model from others; see :mod:`classwise.evaluation.fingerprint`.
         folder: Where it is saved, if it is.
     """
 
@@ -66,7 +66,7 @@ class AuditResult:
     examples: Examples
     environment: dict[str, Any]
     checks: tuple[Check, ...] = ()
-    weights: str = ""
+    fingerprint: str = ""
     folder: Path | None = None
 
     def table(self, radius: int = 0) -> ClassTable:
@@ -134,7 +134,7 @@ class AuditResult:
             ],
             "confusion": self.confusion.to_dict(),
             "checks": [vars(check) for check in self.checks],
-            "weights_sha256": self.weights,
+            "fingerprint": self.fingerprint,
             "environment": self.environment,
         }
 
@@ -188,7 +188,7 @@ class AuditResult:
                     f"{str(folder)!r} was written by {other} version of classwise: read it with that one, or audit again"
                 )
             plan: AuditPlan = from_plain(AuditPlan, summary["plan"], where="plan")
-            digest, weights = str(summary["outcomes_sha256"]), str(summary["weights_sha256"])
+            digest, model = str(summary["outcomes_sha256"]), str(summary["fingerprint"])
             checks = tuple(Check(**each) for each in summary["checks"])
         except OtherVersionError:
             raise
@@ -202,7 +202,7 @@ class AuditResult:
         except Exception as error:  # missing, damaged or of another kind: nearly anything
             reason = "missing" if isinstance(error, FileNotFoundError) else "damaged"
             raise ValueError(f"{str(pictures)!r} is {reason}: run the audit again") from error
-        return cls(plan, outcomes, examples, summary.get("environment", {}), checks, weights, folder)
+        return cls(plan, outcomes, examples, summary.get("environment", {}), checks, model, folder)
 
     def _is_in(self, folder: Path) -> bool:
         """Whether this very audit is what a folder holds."""

@@ -61,13 +61,21 @@ def allows_smaller(model: Classifier, x: Tensor, size: int) -> bool:
     largest = min(size, 4 * STEP) if few.device.type == "cpu" else size
     for shape in (largest, STEP, max(STEP, largest // 2 // STEP * STEP)):
         filled = few[torch.arange(shape, device=few.device) % len(few)].requires_grad_()
-        with torch.enable_grad():
-            logits = model(filled)
-        if not logits.requires_grad:
+        try:
+            with torch.enable_grad():
+                logits = model(filled)
+            (gradient,) = torch.autograd.grad(logits.square().sum(), filled)
+        except RuntimeError as error:  # it cannot be differentiated
+            if ran_out(error):
+                raise
             return False
-        (gradient,) = torch.autograd.grad(logits.square().sum(), filled)
         answers.append((logits[: len(few)].detach(), gradient[: len(few)]))
     return all(torch.equal(one, other) for answer in answers[1:] for one, other in zip(answers[0], answer, strict=True))
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out; a CPU's allocator says so in words only."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 class Memory:
@@ -89,8 +97,8 @@ class Memory:
         while True:
             try:
                 return work(self.size)
-            except torch.OutOfMemoryError:
-                if self.size == 1:
+            except RuntimeError as error:
+                if self.size == 1 or not ran_out(error):
                     raise
                 self.size //= 2
             if torch.cuda.is_available():

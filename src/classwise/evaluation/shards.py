@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from classwise import configuration
+from classwise.configuration import to_plain
 from classwise.data.dataset import ClassData
 from classwise.evaluation.check import Check
 from classwise.evaluation.outcomes import Outcomes
@@ -88,15 +89,16 @@ def merged(parts: Sequence[AuditResult]) -> AuditResult:
 
 def _check(parts: Sequence[AuditResult]) -> None:
     first = parts[0]
-    whole = configuration.replace(first.plan, shard="")
+    whole = to_plain(configuration.replace(first.plan, shard="", model=""))
     for each in parts:
         if not each.plan.shard:
             raise ValueError("one of the audits is no part of another: give parts made with --shard only")
-        same = configuration.replace(each.plan, shard="") == whole
-        if not same or each.weights != first.weights:
-            what = "plans" if not same else "weights"
+        # The model's name may be a path, which may differ between machines; its weights and answers may not.
+        different = configuration.differences(whole, to_plain(configuration.replace(each.plan, shard="", model="")))
+        different += ["different models"] if each.fingerprint != first.fingerprint else []
+        if different:
             raise ValueError(
-                f"shards {first.plan.shard} and {each.plan.shard} have different {what}: they are not parts of one audit; "
+                f"shards {first.plan.shard} and {each.plan.shard} are not parts of one audit ({'; '.join(different[:4])}): "
                 "run each with the same model, data and settings"
             )
     numbers = [parse_shard(each.plan.shard) for each in parts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -34,11 +35,9 @@ def fast_copy(model: Any, x: Tensor, bf16: bool) -> tuple[Any, str]:
         if same_function(model, fastest_layout(made), x, FOLDING):
             best, words = _quick_forward(made, x), "a copy with BatchNorm folded"
         if bf16:
-            low = LowPrecision(made if best is model else folded(model), x)
+            low = LowPrecision(deepcopy(model).requires_grad_(False) if best is model else folded(model), x)
             if same_function(model, low, x, ROUNDING):
                 best, words = low, "a bf16 copy with BatchNorm folded"
-    except torch.OutOfMemoryError:
-        raise
     except Exception:  # a stranger's module: copying or converting it may raise anything, and is not needed
         return best, words
     return best, words
@@ -75,8 +74,6 @@ def _quick_forward(network: nn.Module, x: Tensor) -> nn.Module:
         tolerance = FOLDING if x.dtype == torch.float32 else ROUNDING
         if quick is not None and same_function(network, quick, x, tolerance):
             return WithFusedForward(network, quick)
-    except torch.OutOfMemoryError:
-        raise
     except Exception:  # kernels that this version of torch or this processor does not have
         return network
     return network

@@ -34,7 +34,9 @@ def audit_text(result: AuditResult) -> str:
     Returns:
         Text without a final newline, coloured where standard output is a terminal; a Markdown table without rich.
     """
+    searched = result.environment.get("search")
     blocks: list[Block] = [f"{result.plan.model}: {conditions(result.plan)}"]
+    blocks += [f"Searched on {searched}; verdicts are the model's own."] if searched else []
     for radius, threat in enumerate(result.plan.threats):
         table = result.table(radius)
         blocks += [f"\n{threat}"] if len(result.plan.threats) > 1 else []

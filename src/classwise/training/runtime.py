@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from classwise.configuration import config
+from classwise.models.cost import multiplications
 from classwise.models.layout import fastest_layout
 
 
@@ -22,7 +23,7 @@ class Hardware:
     device: str = "auto"
     """"auto" (CUDA, then Apple's MPS, then CPU) or a torch device such as "cuda:1"."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of training: "auto" is bf16 autocast where the hardware computes in bf16, else fp32. Audits always use fp32."""
+    """Of training: "auto" is bf16 autocast where the hardware computes in bf16, else fp32. Audits have a precision of their own."""
     compile: bool = False
     """Whether the network goes through torch.compile."""
     deterministic: bool = False
@@ -134,23 +135,43 @@ class Runtime:
 
 @contextmanager
 def full_fp32() -> Iterator[None]:
-    """Let fp32 mean fp32 for a while: on recent NVIDIA cards convolutions otherwise round to TF32."""
-    backends: list[Any] = [torch.backends.cudnn, torch.backends.cuda.matmul]
-    before = [backend.allow_tf32 for backend in backends]
+    """Let fp32 mean fp32 for a while: no autocast from outside, no TF32, to which recent NVIDIA cards round otherwise."""
     try:
-        for backend in backends:
-            backend.allow_tf32 = False
-        yield
+        switches: list[tuple[Any, str, Any]] = [
+            (backend, "allow_tf32", False) for backend in (torch.backends.cudnn, torch.backends.cuda.matmul)
+        ]
+        before = [getattr(backend, name) for backend, name, _ in switches]
+    except RuntimeError:  # the program uses torch's newer switches, and the two kinds must not be mixed
+        backends: list[Any] = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]  # type: ignore[attr-defined]
+        switches = [(backend, "fp32_precision", "ieee") for backend in backends]
+        before = [getattr(backend, name) for backend, name, _ in switches]
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    try:
+        with ExitStack() as stack:
+            for device in devices:
+                stack.enter_context(torch.autocast(device, enabled=False))
+            for backend, name, value in switches:
+                setattr(backend, name, value)
+            yield
     finally:
-        for backend, was in zip(backends, before, strict=True):
-            backend.allow_tf32 = was
+        for (backend, name, _), was in zip(switches, before, strict=True):
+            setattr(backend, name, was)
 
 
 Precision = Literal["auto", "exact", "mixed"]
 
 
-def search_precision(asked: Precision, device: torch.device) -> Literal["exact", "mixed"]:
-    """What attacks of an audit search in; "auto" is mixed where the hardware computes in bf16.
+PAYS = 10_000_000
+"""Multiplications per image from which on a bf16 search is faster; below, other work takes most of the time."""
+
+
+def search_precision(asked: Precision, model: Any, x: Tensor) -> Literal["exact", "mixed"]:
+    """What attacks of an audit search in; "auto" is mixed where the hardware computes in bf16 and the network is large.
+
+    Args:
+        asked: What was asked for.
+        model: The model.
+        x: An image (1, …) of its kind, on its device.
 
     Raises:
         ValueError: It is none of the three.
@@ -158,7 +179,7 @@ def search_precision(asked: Precision, device: torch.device) -> Literal["exact",
     if asked not in ("auto", "exact", "mixed"):
         raise ValueError(f"precision {asked!r} is unknown: auto, exact or mixed")
     if asked == "auto":
-        return "mixed" if has_bf16(device) else "exact"
+        return "mixed" if has_bf16(x.device) and multiplications(model, x) >= PAYS else "exact"
     return asked
 
 

@@ -124,7 +124,11 @@ def _of_model(
     checks: Found = {}
 
     def add(name: str, judge: Callable[[], Check]) -> None:
-        checks[name] = explained(name, checks) or judge()
+        try:
+            checks[name] = explained(name, checks) or judge()
+        except RuntimeError as error:  # a stranger's model may refuse what a check asks of it, such as a gradient
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            checks[name] = not_judged(name, f"the model does not allow it ({reason})")
 
     add("probabilities", lambda: probabilities(seen.logits))
     add("changed-model", lambda: changed_model(seen.in_train_mode, before, _digest(model)))

@@ -55,6 +55,15 @@ def zero_gradients(at: Probe, norm: Norm, attacks: Sequence[Attack]) -> Check:
     images = len(margin)
     if not images:
         return not_judged("zero-gradients", "none of the images looked at is classified correctly")
+    undefined = ~(margin.isfinite() & entropy.isfinite())
+    if int(undefined.sum()):
+        return found(
+            "zero-gradients",
+            "fail" if float(undefined.float().mean()) >= MANY else "warn",
+            f"The input gradient is not a number at {int(undefined.sum())} of {images} images, as of a square root at 0: "
+            "attacks take such entries for zero and do not move there, and what they leave counts as robust; keep the "
+            "step away from the point where it has no gradient, for example by a small constant under the root.",
+        )
     flat = margin <= LOST[norm]
     saturated = ~flat & (entropy <= LOST[norm])
     if int(flat.sum()):
