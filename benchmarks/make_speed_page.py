@@ -34,11 +34,11 @@ def main(results: Path = Path("benchmarks/results"), out: Path = Path("docs/spee
 
 def page(results: Path) -> str:
     """The page as Markdown."""
-    step, digits, weights = (
+    step, digits, weights, suite = (
         json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("training_step", "bf16_digits", "dro_weights")
+        for name in ("training_step", "bf16_digits", "dro_weights", "audit")
     )
-    parts = ["# Speed", INTRODUCTION, training_step(step), bf16_digits(digits), dro_weights(weights)]
+    parts = ["# Speed", INTRODUCTION, audit(suite), training_step(step), bf16_digits(digits), dro_weights(weights)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -46,6 +46,56 @@ INTRODUCTION = """\
 Made by `benchmarks/make_speed_page.py` from the figures in `benchmarks/results`; `make bench` measures them again.
 All contenders of a comparison take turns in one process, and figures are medians. Ratios carry over to other machines
 better than seconds do, but they are no constants of nature either."""
+
+
+SEARCHES = {
+    "reference": "the reference AutoAttack (pyautoattack), float32",
+    "exact": "our `standard`, search in float32",
+    "mixed": "our `standard`, search in bf16 where that is no weaker, verdicts in float32",
+}
+
+
+def audit(result: Result) -> str:
+    """Section: the standard suite against the reference AutoAttack."""
+    figures = result["figures"]
+    ratios, robust, same = (
+        figures[name] for name in ("times_faster_than_reference", "robust", "same_verdict_as_reference")
+    )
+    rows = [
+        [
+            SEARCHES[name],
+            f"{seconds:.0f}",
+            f"{ratios[name]:.2f}",
+            f"{robust[name]} of {figures['images']}",
+            f"{same[name]} of {figures['images']}" if name in same else "",
+        ]
+        for name, seconds in figures["seconds"].items()
+    ]
+    stages = [
+        [name, row["stage"], str(row["attacked"]), str(row["broken"]), f"{row['survivors_per_second']:.2f}"]
+        for name, each in figures["stages"].items()
+        for row in each
+    ]
+    images = ", ".join(f"{row['images']} images {row['seconds']:.1f} s" for row in figures["growth"]["images"])
+    classes = ", ".join(f"{row['classes']} classes {row['seconds']:.1f} s" for row in figures["growth"]["classes"])
+    rounds = "one round" if figures["rounds"] == 1 else f"{figures['rounds']} rounds"
+    return f"""\
+## The standard suite
+
+{figures["network"]}, adversarially trained, {figures["images"]} CIFAR-10 test images, {figures["threat"]}, batches of
+{figures["batch"]}: AutoAttack's standard version, same parts, order and budgets. {hardware(result)}, {rounds}.
+
+{table(["suite", "seconds", "times faster", "robust", "same verdict as the reference"], rows)}
+
+Survivors of the attacks before it that each part works off per second:
+
+{table(["search", "part", "attacked", "broken", "per second"], stages)}
+
+How cost grows, with a short list of attacks (`apgd-ce-10+apgd-t-10+fab-t-10+square-100`): with the images of the same
+network, {images}; with the classes of an untrained network that keeps all of 32 images, {classes}. Survivors cost most,
+and targeted attacks run once per target class, up to nine.
+
+`python benchmarks/audit.py --checkpoint WEIGHTS --data-dir CIFAR-10` measures it again on a network of yours."""
 
 
 def training_step(result: Result) -> str:

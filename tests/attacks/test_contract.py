@@ -176,3 +176,8 @@ def test_any_function_can_be_attacked(images: tuple[Tensor, Tensor], linear: nn.
 def test_values_that_make_no_sense_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"at least 1|longer than 0"):
         PGD(**fields)
+
+
+def test_equal_restarts_are_refused() -> None:
+    with pytest.raises(ValueError, match="would be equal"):
+        PGD(start="none", restarts=2)

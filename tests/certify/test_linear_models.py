@@ -87,7 +87,10 @@ def test_a_constant_classifier_is_certified_as_far_as_the_votes_reach(images: Ca
     assert np.allclose(found.radius, 0.25 * stats.norm.ppf(0.001 ** (1 / 1000)))
     assert result.certified(0.61).robust.tolist() == [0, 1, 0]
     assert result.certified(0.62).robust.tolist() == [0, 0, 0]
-    assert result.weights == ""
+    assert len(result.weights) == 64  # a function is told from others by its answers
+    other = certify(lambda x: constant(x).flip(1), data, sigma=0.25, n=1000, every=1)
+    assert other.weights != result.weights
+    assert certify(constant, data, sigma=0.25, n=100, every=1).weights == result.weights
 
 
 def test_a_classifier_without_majority_abstains() -> None:

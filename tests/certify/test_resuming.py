@@ -151,7 +151,7 @@ def test_a_folder_of_something_else_is_refused(model: nn.Module, data: ClassData
         certify(model, data, **{**SETTINGS, "sigma": 0.5}, out=out)
     torch.manual_seed(9)
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval()
-    with pytest.raises(ValueError, match="other weights"):
+    with pytest.raises(ValueError, match=r"holds another certification \(another model\)"):
         certify(other, data, **SETTINGS, out=out)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("mine")
@@ -214,10 +214,17 @@ def test_a_sealed_result_is_read_and_not_made_again(model: nn.Module, data: Clas
     assert by_index(loaded.certificates) == by_index(first.certificates)
     calls: list[int] = []
 
-    def never(x: Tensor) -> Tensor:
+    def other(x: Tensor) -> Tensor:
         calls.append(len(x))
-        return model(x)
+        return model(x).flip(1)
 
-    with pytest.raises(ValueError, match="other weights"):
-        run_certify(never, data, first.plan, torch.device("cpu"), folder=tmp_path / "out")
-    assert not calls
+    with pytest.raises(ValueError, match=r"holds another certification \(another model\)"):
+        run_certify(other, data, first.plan, torch.device("cpu"), folder=tmp_path / "out")
+    looks = [8] + 8 * [1]  # asked for its shape and to recognise it, and for nothing else
+    assert calls == looks
+    calls.clear()
+    handle = model.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+    again = run_certify(model, data, first.plan, torch.device("cpu"), folder=tmp_path / "out")
+    handle.remove()
+    assert by_index(again.certificates) == by_index(first.certificates)
+    assert calls == looks

@@ -341,7 +341,8 @@ def test_a_full_disk_while_auditing(cli: Cli, finished: Path, monkeypatch: pytes
     code, _, _ = cli("audit", finished, "--attacks", "pgd-1")
     assert code == 0
     (folder,) = (finished / "audits").iterdir()
-    assert {each.name for each in folder.iterdir()} == {"audit.yaml", "outcomes.npz", "examples.npz", "summary.json"}
+    files = {"audit.yaml", "outcomes.npz", "examples.npz", "summary.json"}
+    assert {each.name for each in folder.iterdir()} == files | {"run.lock"}
 
 
 def test_a_disk_without_room_for_a_report(cli: Cli, finished: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_refusals_of_merge_reach_the_user(audit: Cli, cli: Cli, tmp_path: Path) 
     audit("--shard", "2/2", "--seed", "5", "--out", tmp_path)
     code, _, err = cli("merge", tmp_path)
     assert code == 2
-    assert "different plans" in err
+    assert "shards 1/2 and 2/2 are not parts of one audit (seed: 0 → 5): run each with the same model, data" in err
     code, _, err = audit("--shard", "3/2", "--out", tmp_path)
     assert code == 2
     assert "shard '3/2': write NUMBER/TOTAL" in err
@@ -126,7 +126,7 @@ def test_an_interrupted_command_goes_on_when_given_again(
     assert (tmp_path / "out" / "journal.jsonl").is_file()
     code, _, err = audit("--out", tmp_path / "out", "--seed", "3")
     assert code == 2
-    assert "holds an unfinished audit of another model, or with other settings: give another folder, or delete" in err
+    assert "holds an unfinished audit of another model, or with other settings (plan.seed: 0 → 3): give another" in err
     code, out, _ = audit("--out", tmp_path / "out")
     assert code == 0
     assert out.splitlines()[:-1] == whole[1].splitlines()[:-1]
@@ -353,12 +353,13 @@ def test_parts_of_a_run_lie_in_its_audits(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_open_after_a_refusal(audit: Cli, tmp_path: Path) -> None:
-    """A folder in which something else lies is not written to."""
+    """A folder in which something else lies is not written to, but for the lock of who looked."""
     (tmp_path / "summary.json").write_text("{}")
     code, _, err = audit("--out", tmp_path)
     assert code == 2
     assert "run the audit again" in err
-    assert [each.name for each in tmp_path.iterdir()] == ["summary.json"]
+    assert {each.name for each in tmp_path.iterdir()} == {"summary.json", "run.lock"}
+    assert (tmp_path / "summary.json").read_text() == "{}"
 
 
 def test_weights_decide_and_not_their_file(audit: Cli, weights: Path, tmp_path: Path, cli: Cli) -> None:

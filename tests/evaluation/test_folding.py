@@ -263,9 +263,37 @@ def test_a_wrong_copy_is_noticed(images: Tensor, monkeypatch: pytest.MonkeyPatch
         return copy
 
     monkeypatch.setattr(fast_copies, "folded", off)
+    search, words = fast_copy(model, images, bf16=False)
+    assert search is model
+    assert words == "the model itself"
+    search, _ = fast_copy(model, images, bf16=True)  # of the model as it is
+    assert isinstance(search, LowPrecision)
+    assert same_function(model, search, images, 0.05)
+    assert not same_function(model, off(model), images, 0.05)
+
+    class Off(LowPrecision):
+        def forward(self, x: Tensor) -> Tensor:
+            return 1.1 * super().forward(x)
+
+    monkeypatch.setattr(fast_copies, "LowPrecision", Off)
     search, words = fast_copy(model, images, bf16=True)
     assert search is model
     assert words == "the model itself"
+
+
+def test_same_function_is_not_deceived_by_what_all_logits_share(images: Tensor) -> None:
+    """A thousand in every logit would hide any difference between classes."""
+
+    class Shared(nn.Module):
+        def __init__(self, factor: float, common: float) -> None:
+            super().__init__()
+            self.factor, self.common = factor, common
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.factor * x.flatten(1) + self.common
+
+    assert not same_function(Shared(1.0, 1000.0), Shared(1.1, 1000.0), images, 0.05)
+    assert same_function(Shared(1.0, 0.0), Shared(1.0, 1000.0), images, 1e-3)  # no attack sees the difference
 
 
 def test_same_function_measures_against_the_largest_answer(images: Tensor) -> None:

@@ -79,7 +79,7 @@ def test_a_killed_audit_goes_on_and_ends_the_same(
     total = len(type(model).sizes)
     assert 0.1 < whole.mean.value < 0.9
     assert set(whole.outcomes.broken_by[0]) >= {-1, 0}
-    early = 5  # the model is still being looked at
+    early = 12  # the model is still being looked at
     for stop in (early, *(int(share * total) for share in (0.1, 0.5, 0.97))):
         out = tmp_path / str(stop)
         with pytest.raises(KeyboardInterrupt):
@@ -138,7 +138,7 @@ def test_an_interruption_between_two_writes_loses_nothing(
     """Verdicts are written now and then, and when the audit is interrupted, here in the middle of its first attack."""
     monkeypatch.setattr(journal_module, "EVERY", 1e9)
     with pytest.raises(KeyboardInterrupt):
-        cw.audit(counted(stop_at=20), few, **HOW, out=tmp_path)
+        cw.audit(counted(stop_at=27), few, **HOW, out=tmp_path)
     clean, done = pieces(tmp_path)
     assert sorted(clean) == list(range(len(few)))
     assert {(threat, attack) for threat, attack, _, _ in done} == {(0, 0)}
@@ -249,12 +249,15 @@ def test_a_journal_of_another_audit_is_refused(
     assert (tmp_path / "journal.jsonl").read_bytes() == before
 
 
-def test_a_finished_audit_is_read_and_the_model_not_asked(few: ClassData, counted: Callable, tmp_path: Path) -> None:
+def test_a_finished_audit_is_read_and_the_model_only_recognised(
+    few: ClassData, counted: Callable, tmp_path: Path
+) -> None:
+    """By its answers to the first eight images, once together for its shape and once one by one."""
     how = HOW | {"attacks": "pgd-2"}
     first = cw.audit(counted(), few, **how, out=tmp_path)
     model = counted()
     assert outcomes_equal(cw.audit(model, few, **how, out=tmp_path), first)
-    assert type(model).sizes == []
+    assert type(model).sizes == [8] + 8 * [1]
     with pytest.raises(ValueError, match="holds another audit"):
         cw.audit(counted(), few, **how | {"seed": 2}, out=tmp_path)
 
@@ -297,3 +300,38 @@ def test_a_run_that_broke_its_sample_does_not_hide_earlier_ones(
             cw.audit(counted(stop_at=stop), few, **how, out=out)
         except KeyboardInterrupt:
             assert outcomes_equal(cw.audit(counted(), few, **how, out=out), whole), stop
+
+
+class Tempered(nn.Module):
+    """Has a setting that is no weight."""
+
+    def __init__(self, net: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.net, self.temperature = net, temperature
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x) - self.temperature * x.flatten(1)[:, :10]
+
+
+def test_models_without_weights_or_with_settings_are_told_apart(
+    few: ClassData, network: nn.Module, tmp_path: Path
+) -> None:
+    """By their answers: the same function is read again, another function or setting is refused."""
+    how = HOW | {"attacks": "pgd-2"}
+    first = cw.audit(lambda x: network(x), few, **how, out=tmp_path / "function")
+    assert outcomes_equal(cw.audit(lambda x: network(x), few, **how, out=tmp_path / "function"), first)
+    with pytest.raises(ValueError, match="holds another audit"):
+        cw.audit(lambda x: network(x).flip(1), few, **how, out=tmp_path / "function")
+    model = Tempered(network, 0.0)
+    cw.audit(model, few, **how, out=tmp_path / "module")
+    assert cw.audit(model, few, **how, out=tmp_path / "module").folder == tmp_path / "module"
+    model.temperature = 5.0
+    with pytest.raises(ValueError, match="holds another audit"):
+        cw.audit(model, few, **how, out=tmp_path / "module")
+
+
+def test_an_attack_that_would_change_the_model_is_refused(few: ClassData, network: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="an attack with bn_mode 'train' would change the audited model's BatchNorm"):
+        cw.audit(network, few, **HOW | {"attacks": cw.attacks.PGD(steps=1, bn_mode="train")}, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

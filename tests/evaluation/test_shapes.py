@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 import classwise as cw
 from classwise import ClassData
-from classwise.evaluation.shapes import FixedShapes, Memory, allows_smaller
+from classwise.evaluation.shapes import FixedShapes, Memory, allows_smaller, ran_out
 from classwise.progress import Advance, Silent
 
 
@@ -146,13 +147,18 @@ def test_the_model_sees_no_other_shape_than_allowed(
     assert len(set(free.seen)) > 1 or batch_size == 8
 
 
-def test_memory_is_halved_until_it_is_enough() -> None:
+CPU_WORDS = "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to"
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError(CPU_WORDS)], ids=["device", "cpu"])
+def test_memory_is_halved_until_it_is_enough(error: RuntimeError) -> None:
+    """A CPU's allocator has no error of its own."""
     memory, tried = Memory(50), []
 
     def work(size: int) -> str:
         tried.append(size)
         if size > 7:
-            raise torch.OutOfMemoryError
+            raise error
         return "done"
 
     with pytest.warns(UserWarning, match="memory ran out") as told:
@@ -211,6 +217,26 @@ def test_memory_that_runs_out_in_the_middle(
     assert found.images_at_once == 8
     assert np.array_equal(found.outcomes.prediction, enough.outcomes.prediction)
     assert np.array_equal(found.outcomes.broken_by, enough.outcomes.broken_by)
+
+
+def test_the_words_are_those_of_the_allocator_of_this_torch() -> None:
+    with pytest.raises(RuntimeError) as told:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert ran_out(told.value)
+    assert not isinstance(told.value, torch.OutOfMemoryError)
+
+
+@pytest.mark.parametrize("room", [3, 1])
+def test_an_audit_with_room_for_few_images(room: int, network: nn.Module, data: ClassData, tmp_path: Path) -> None:
+    """Its identity does not depend on room: with more of it the finished audit is read again."""
+    few = data.first_per_class(1)
+    how = {"attacks": "pgd-2", "batch_size": 16, "progress": Silent(), "out": tmp_path}
+    model = Cramped(network, room)
+    with pytest.warns(UserWarning, match="memory ran out"):
+        found = cw.audit(model, few, **how)
+    assert found.environment["images_at_once"] == {3: 2, 1: 1}[room]
+    model.room = 64
+    assert cw.audit(model, few, **how).folder == tmp_path
 
 
 @pytest.mark.parametrize("room", [3, 1])

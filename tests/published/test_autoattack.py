@@ -1,10 +1,13 @@
 """Our suites and each of their parts against verdicts of the reference AutoAttack on real images."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 import classwise as cw
@@ -12,6 +15,7 @@ from classwise.attacks import attack_list
 from classwise.data import ClassData
 from classwise.evaluation.collect import Evaluator
 from classwise.models import ResNetCIFAR, load_foreign
+from classwise.training.runtime import search_precision
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -44,6 +48,14 @@ class Steep(nn.Module):
 WRAPPERS = {"plain": lambda net: net, "quantised16": Quantised, "logits_x1000": Steep}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def all_cores() -> Iterator[None]:
+    """These nets are large enough to gain from all of them."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def net(checkpoint: Path) -> nn.Module:
     network = ResNetCIFAR(depth=20).build(10, (3, 32, 32))
@@ -62,8 +74,10 @@ def parts(shared: Path) -> dict[str, Any]:
         return dict(arrays)
 
 
-@pytest.mark.parametrize("precision", ["mixed", "exact"])
-def test_standard_agrees_sample_by_sample(precision: Any, net: nn.Module, images: ClassData, shared: Path) -> None:
+def test_standard_agrees_sample_by_sample(net: nn.Module, images: ClassData, shared: Path) -> None:
+    """In the precision that is the default here; the parts below are run in fp32."""
+    x, _ = images.batch(slice(0, 1))
+    precision = search_precision("auto", net, x)
     with np.load(shared / "fixtures" / "autoattack_resnet20.npz") as arrays:
         index, clean, robust = arrays["index"], arrays["clean"], arrays["robust"]
     evaluator = Evaluator([EIGHT], attack_list("standard"), batch_size=128, precision=precision)

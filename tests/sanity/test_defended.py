@@ -39,6 +39,7 @@ def faults(
     """Name of a fault, a model that has it, and the check it must trip."""
     return {
         "quantised": (defended.Quantised(robust), "zero-gradients"),
+        "root at zero": (defended.RootAtZero(robust), "zero-gradients"),
         "saturated": (defended.Saturated(robust), "zero-gradients"),
         "dropout": (defended.Dropout(robust), "randomised"),
         "detached branch": (defended.DetachedBranch(robust, natural), "wrong-gradients"),
@@ -54,6 +55,7 @@ def faults(
 
 NAMES = (
     "quantised",
+    "root at zero",
     "saturated",
     "dropout",
     "detached branch",
@@ -106,6 +108,21 @@ def test_the_fault_would_have_been_believed(
     masked, _ = audited(faults[name][0], images, plan())
     assert 0.4 < honest.outcomes.robust_correct(0).mean() < 0.7
     assert masked.outcomes.robust_correct(0).mean() > 0.8
+
+
+def test_a_gradient_that_is_no_number_is_named(
+    faults: Any, robust: nn.Module, images: cw.ClassData, plan: Plan
+) -> None:
+    """The function is that of the honest network; every digit has black pixels, where the root has no derivative."""
+    model, _ = faults["root at zero"]
+    few = images.images[:50]
+    assert torch.allclose(model(few), robust(few), atol=1e-4)
+    collected, checks = audited(model, images, plan())
+    sentence = {check.name: check for check in checks}["zero-gradients"].sentence
+    assert "is not a number at" in sentence
+    assert "a small constant under the root" in sentence
+    assert torch.from_numpy(collected.outcomes.margin).isfinite().all()
+    assert "not a number" not in str(audited(robust, images, plan())[1])
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ class Flags:
     batch_size: int = 256
     """Images of a micro-batch."""
     precision: Precision = "auto"
-    """Of the search: exact (fp32), mixed (bf16), auto (mixed where the hardware computes in bf16). What counts as broken
+    """Of the search: exact (fp32), mixed (bf16), auto (mixed where that is faster). What counts as broken
     is decided by the model itself in fp32 in every case."""
     shard: str = ""
     """One part of the images, such as 2/8, for several machines; `classwise merge` puts the parts together."""

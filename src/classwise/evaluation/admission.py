@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from classwise.attacks.base import Classifier
 from classwise.data.dataset import ClassData
+from classwise.evaluation.shapes import ran_out
 from classwise.models.modes import mode
 from classwise.widest import widest
 
@@ -35,9 +36,9 @@ def check_model(model: Classifier, data: ClassData, device: torch.device) -> Non
     try:
         with mode(model, training=False), torch.no_grad():
             answer = model(x)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever layers raise at a shape or type they were not made for
+        if ran_out(error):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         mend = "give images of the shape it was made for, or put resizing into the model"
         if isinstance(model, nn.Module) and any(
@@ -67,9 +68,9 @@ def check_gradient(model: Classifier, data: ClassData, device: torch.device) -> 
         with mode(model, training=False), torch.enable_grad():
             logits = model(x.requires_grad_())
             used = logits.requires_grad and torch.autograd.grad(logits.sum(), x, allow_unused=True)[0] is not None
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:  # such as a call into another library
+    except RuntimeError as error:  # such as a call into another library
+        if ran_out(error):
+            raise
         used = False
     if not used:
         raise ValueError(

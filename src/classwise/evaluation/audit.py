@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from classwise import configuration
 from classwise.attacks.base import Classifier
 from classwise.configuration import to_plain
 from classwise.data.dataset import ClassData, as_float
-from classwise.evaluation.admission import check_mode, check_model
+from classwise.evaluation.admission import FIRST, check_mode, check_model
 from classwise.evaluation.check import Check
 from classwise.evaluation.collect import Collected, Evaluator
 from classwise.evaluation.fingerprint import fingerprint
@@ -23,6 +24,7 @@ from classwise.evaluation.outcomes import Outcomes
 from classwise.evaluation.plan import AuditPlan
 from classwise.evaluation.result import SEAL, AuditResult, Examples
 from classwise.evaluation.sanity import cheap_checks
+from classwise.evaluation.shapes import Memory
 from classwise.evaluation.shards import part, shard_folder
 from classwise.models.given import weights_digest
 from classwise.progress import Progress
@@ -58,7 +60,8 @@ def run_audit(
     """
     check_mode(model)
     images = part(data, plan.shard)
-    check_model(model, images, device)  # before anything is written
+    few = Memory(min(FIRST, plan.batch_size, len(images)))
+    few.run(lambda size: check_model(model, images.subset(torch.arange(size)), device))  # before anything is written
     identity = fingerprint(model, data, device)
     if folder is None:
         return _run(model, images, plan, device, progress, None, identity)
@@ -83,10 +86,11 @@ def _run(
     weights = weights_digest(model) if isinstance(model, nn.Module) else ""
     evaluator = Evaluator(plan.threats, plan.attacks, plan.seed, plan.batch_size, device, plan.precision)
     collected = evaluator.run(model, images, progress, journal=journal)
+    what_fits = replace(evaluator, batch_size=max(collected.images_at_once, 1))
     return AuditResult(
         plan,
         collected.outcomes,
-        _examples(evaluator, model, images, collected.outcomes),
+        _examples(what_fits, model, images, collected.outcomes),
         environment() | {"search": collected.search, "images_at_once": collected.images_at_once},
         _checks(model, images, plan, collected, device, weights),
         identity,

@@ -214,6 +214,7 @@ class Pool:
         self.journal.attack(self.threat_number, self.number, where, tasks, prediction[final], margin[final])
         # Later runs of a sample that is broken now have nothing left to show.
         leave = ~self._wanted()[place, runs]
+        unsure = [row for row in unsure if not leave[row]]
         advance(int(leave.sum()), note=self.board.note(self.threat_number))
         leave[unsure] = True
         doubtful = judged[~final]

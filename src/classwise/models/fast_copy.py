@@ -37,7 +37,8 @@ def fast_copy(model: Any, x: Tensor, bf16: bool) -> tuple[Any, str]:
         if bf16:
             low = LowPrecision(deepcopy(model).requires_grad_(False) if best is model else folded(model), x)
             if same_function(model, low, x, ROUNDING):
-                best, words = low, "a bf16 copy with BatchNorm folded"
+                words = "a bf16 copy" if best is model else "a bf16 copy with BatchNorm folded"
+                best = low
     except Exception:  # a stranger's module: copying or converting it may raise anything, and is not needed
         return best, words
     return best, words
