@@ -266,7 +266,7 @@ def check(
         batch_size=batch_size,
         split=subject.split,
     )
-    with full_fp32():
+    with full_fp32(), torch.autocast(subject.device.type, enabled=False):
         return full_checks(subject.model, subject.images, plan, subject.device, progress or default_progress())
 
 
@@ -336,7 +336,7 @@ def certify(
         chosen, model=subject.described, sampling=sampling, seed=seed, batch_size=batch_size, split=subject.split
     )
     folder = Path(out) if out is not None else None
-    with full_fp32():
+    with full_fp32(), torch.autocast(subject.device.type, enabled=False):
         return run_certify(subject.model, chosen, plan, subject.device, progress or default_progress(), folder)
 
 

@@ -334,3 +334,18 @@ def test_the_audited_model_is_left_as_it_was(network: nn.Module, evaluate: Calla
     assert all(each.grad is None for each in network.parameters())
     assert not any(module.training for module in network.modules())
     assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+def test_verdicts_stay_fp32_inside_autocast(network: nn.Module, data: ClassData) -> None:
+    """A program that runs everything under autocast would otherwise have its verdicts in bf16."""
+    seen: set[torch.dtype] = set()
+
+    def watched(x: Tensor) -> Tensor:
+        logits: Tensor = network(x)
+        seen.add(logits.dtype)
+        return logits
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        evaluator = Evaluator([cw.linf("0.1")], attack_list("pgd-2"), batch_size=16)
+        evaluator.collect(watched, data.subset(torch.arange(20)))
+    assert seen == {torch.float32}

@@ -82,7 +82,7 @@ class Evaluator:
         kept: Journal | NoJournal = journal or NoJournal()
         kept.replay(board, {number: _tasks(attack, data.num_classes) for number, attack in enumerate(self.attacks)})
         try:
-            with mode(model, training=False):
+            with mode(model, training=False), torch.autocast(self.device.type, enabled=False):
                 session = Session(self, model, data, board, kept)
                 session.clean(show, f"{label}, clean")
                 for r, threat in enumerate(self.threats):
@@ -102,7 +102,7 @@ class Evaluator:
         if not len(data):
             return images
         kept: dict[int, Tensor] = {}
-        with mode(model, training=False):
+        with mode(model, training=False), torch.autocast(self.device.type, enabled=False):
             session = Session(self, model, data, Board(data, len(self.threats)), NoJournal(), kept)
             session.clean(Silent(), "")
             session.attack(Silent(), "", 0, number)

@@ -64,14 +64,12 @@ def allows_smaller(model: Classifier, x: Tensor, size: int) -> bool:
         try:
             with torch.enable_grad():
                 logits = model(filled)
-            with torch.no_grad():  # which may be another kernel
-                plain = model(filled)
             (gradient,) = torch.autograd.grad(logits.square().sum(), filled)
         except RuntimeError as error:  # it cannot be differentiated
             if ran_out(error):
                 raise
             return False
-        answers.append([each[: len(few)] for each in (logits.detach(), plain, gradient)])
+        answers.append((logits[: len(few)].detach(), gradient[: len(few)]))
     return all(torch.equal(one, other) for answer in answers[1:] for one, other in zip(answers[0], answer, strict=True))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -135,7 +135,11 @@ class Runtime:
 
 @contextmanager
 def full_fp32() -> Iterator[None]:
-    """Let fp32 mean fp32 for a while: no autocast from outside, no TF32, to which recent NVIDIA cards round otherwise."""
+    """Let fp32 mean fp32 for a while: on recent NVIDIA cards convolutions otherwise round to TF32.
+
+    Autocast is left alone: inside another autocast, also one that is off, torch keeps bf16 copies of weights from step to
+    step, and training would compute with old ones.
+    """
     try:
         switches: list[tuple[Any, str, Any]] = [
             (backend, "allow_tf32", False) for backend in (torch.backends.cudnn, torch.backends.cuda.matmul)
@@ -145,14 +149,10 @@ def full_fp32() -> Iterator[None]:
         backends: list[Any] = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]  # type: ignore[attr-defined]
         switches = [(backend, "fp32_precision", "ieee") for backend in backends]
         before = [getattr(backend, name) for backend, name, _ in switches]
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     try:
-        with ExitStack() as stack:
-            for device in devices:
-                stack.enter_context(torch.autocast(device, enabled=False))
-            for backend, name, value in switches:
-                setattr(backend, name, value)
-            yield
+        for backend, name, value in switches:
+            setattr(backend, name, value)
+        yield
     finally:
         for (backend, name, _), was in zip(switches, before, strict=True):
             setattr(backend, name, was)
