@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,10 @@ from classwise.runs import RunDirectory
 from classwise.runs.atomic import write_json
 from classwise.runs.environment import environment
 from classwise.runs.events import EventLog
+from classwise.subject import device_of, find_subject
 from classwise.threat import ThreatModel, linf
 from classwise.trained import find_model, run_facts
-from classwise.training import Hardware, Runtime, TrainConfig
+from classwise.training import Runtime, TrainConfig
 from classwise.training.loop import Trainer
 from classwise.training.runtime import Precision, full_fp32, search_precision
 
@@ -83,7 +83,7 @@ def train(
         roles = config.split.apply(data.train)
         with runtime.session(config.seed):
             model = _network(config, roles, network)
-            check_model(model, roles.validation, _device_of(model))
+            check_model(model, roles.validation, device_of(model))
             facts = {
                 "model": to_plain(config.model),
                 "data": to_plain(config.data),
@@ -195,7 +195,7 @@ def audit(
         ValueError: The model, the data or the attack cannot be used, or ``out`` holds another audit; the message says
             how to mend it.
     """
-    subject = _subject(model, data, network, device, split, weights)
+    subject = find_subject(model, data, network, device, split, weights)
     images, config = subject.images, subject.config
     if threat is None:
         threat = config.threat if config is not None else linf("8/255")
@@ -255,7 +255,7 @@ def check(
     Raises:
         ValueError: The model or the data cannot be used.
     """
-    subject = _subject(model, data, network, device, split, weights)
+    subject = find_subject(model, data, network, device, split, weights)
     threat = threat or (subject.config.threat if subject.config is not None else linf("8/255"))
     plan = plan_audit(
         subject.images,
@@ -329,7 +329,7 @@ def certify(
     Raises:
         ValueError: The model or the data cannot be used, or the folder holds something else.
     """
-    subject = _subject(model, data, network, device, split, weights)
+    subject = find_subject(model, data, network, device, split, weights)
     chosen = every_kth(subject.images, every)
     sampling = Sampling(sigma=Radius(sigma), n0=n0, n=n, alpha=alpha, stop=stop, looks=looks, enough=Radius(enough))
     plan = plan_certify(
@@ -376,55 +376,8 @@ def repair_config(start: Path | str, method: TrainConfig, keep: Sequence[str] = 
     return replace(method, start=str(Path(start).resolve()), **facts)
 
 
-@dataclass(frozen=True)
-class _Subject:
-    """A model on its device, the images it is tried on, and what both are called."""
-
-    model: Classifier
-    device: torch.device
-    images: ClassData
-    described: str
-    split: str
-    config: TrainConfig | None
-
-
-def _subject(
-    model: Classifier | Run | Path | str,
-    data: ClassData | Dataset | None,
-    network: ModelBuilder | None,
-    device: str,
-    split: str,
-    weights: Weights | None,
-) -> _Subject:
-    config: TrainConfig | None = None
-    described, dataset, runtime = type(model).__name__, None, None
-    if isinstance(model, Run):
-        config, described, dataset = model.config, model.path.name, model.dataset
-        model, runtime = model.model(), Runtime(Hardware(device=device))
-    elif isinstance(model, Path | str):
-        sample = data.train if isinstance(data, Dataset) else data
-        classes, shape = (sample.num_classes, sample.shape) if sample is not None else (0, (0, 0, 0))
-        found = find_model(model, network, classes, shape, weights)
-        config, described, model = found.config, found.described, found.network
-        runtime = Runtime(Hardware(device=device))
-        dataset = config.data.load() if config is not None and data is None else None
-    split = split or ("given" if isinstance(data, ClassData) else "test")
-    if data is None and dataset is None:
-        raise ValueError("no data given: name a data set, or audit a run that knows its own")
-    images = data if isinstance(data, ClassData) else (data or dataset).test  # type: ignore[union-attr]
-    if runtime is None:
-        return _Subject(model, _device_of(model), images, described, split, config)
-    assert isinstance(model, nn.Module)
-    return _Subject(runtime.place(model).eval(), runtime.device, images, described, split, config)
-
-
 def _audit_of(given: AuditResult | Path | str) -> AuditResult:
     return given if isinstance(given, AuditResult) else AuditResult.load(given)
-
-
-def _device_of(model: Classifier) -> torch.device:
-    tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
-    return tensors[0].device if tensors else torch.device("cpu")
 
 
 def _network(config: TrainConfig, roles: Roles, live: nn.Module | None) -> nn.Module:

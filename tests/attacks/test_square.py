@@ -234,8 +234,8 @@ def test_rows_at_different_steps_go_on_together_as_they_would_apart(threat: Thre
     model = Alone(lead=60)
     rows, key = begun(ATTACK, model, threat, x)
     apart = [after(ATTACK, model, threat, rows, key, steps) for steps in (60, 90, 30)]
-    early = after(ATTACK, model, threat, rows.map(lambda value: value[:5]), key[:5], 30)
-    late = after(ATTACK, model, threat, rows.map(lambda value: value[5:]), key[5:], 60)
+    early = after(ATTACK, model, threat, rows.take(slice(5)), key[:5], 30)
+    late = after(ATTACK, model, threat, rows.take(slice(5, None)), key[5:], 60)
     assert len(set(apart[1].step.tolist() + early.step.tolist())) == 2
     joined = after(ATTACK, model, threat, early.join(late), key, 30)
     assert joined.step.tolist() == [60] * 5 + [90] * 7

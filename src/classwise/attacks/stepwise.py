@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -44,9 +43,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.y)
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Rows:
-        """The same change of every tensor, such as a choice of rows."""
-        return Rows(**{name: change(value) for name, value in self._tensors()}, memory=_mapped(self.memory, change))
+    def take(self, rows: Tensor | slice) -> Rows:
+        """Some of the rows: positions (n,) on their device, or a slice."""
+        memory = {key: value[rows] for key, value in self.memory.items()}
+        return Rows(**{name: value[rows] for name, value in self._tensors()}, memory=memory)
 
     def join(self, other: Rows) -> Rows:
         """These rows followed by others of the same attack."""
@@ -121,7 +121,3 @@ def first_rows(x: Tensor, y: Tensor, radius: Tensor, task: Tensor) -> Rows:
 def stepped(rows: Rows) -> Rows:
     """The rows with one more step counted."""
     return replace(rows, step=rows.step + 1)
-
-
-def _mapped(memory: dict[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    return {key: change(value) for key, value in memory.items()}

@@ -12,10 +12,10 @@ import tyro
 from classwise import api, registry
 from classwise.attacks import Attack, attack_list
 from classwise.cli import CHECK_FAILED
-from classwise.cli.flags import parse
+from classwise.cli.flags import named_data, parse
 from classwise.cli.gate import parse_threshold, unmet
 from classwise.configuration import replace
-from classwise.data import ClassData, load
+from classwise.data import ClassData
 from classwise.evaluation import AuditResult
 from classwise.evaluation.shards import shard_folder
 from classwise.metrics import sample_plan
@@ -167,10 +167,8 @@ def _audit_other(flags: Flags, attacks: list[Attack]) -> AuditResult:
 
 def _images(flags: Flags) -> ClassData | None:
     """The test images that were named, if any were."""
-    if flags.data is None:
-        return None
-    folder = {"folder": flags.data_dir} if flags.data_dir is not None else {}
-    return _chosen(flags, load(flags.data, **folder).test)
+    data = named_data(flags.data, flags.data_dir)
+    return _chosen(flags, data.test) if data is not None else None
 
 
 def _chosen(flags: Flags, data: ClassData) -> ClassData:

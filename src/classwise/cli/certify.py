@@ -8,8 +8,7 @@ from pathlib import Path
 import tyro
 
 from classwise import api, registry
-from classwise.cli.flags import parse
-from classwise.data import load
+from classwise.cli.flags import named_data, parse
 from classwise.evaluation.certify import EVERY
 from classwise.evaluation.smoothing import Stop
 from classwise.models.named import network_named
@@ -71,10 +70,7 @@ def main(arguments: list[str]) -> int:
     flags = parse(Flags, "certify", arguments)
     for path in flags.plugin:
         registry.load_plugin(path)
-    images = None
-    if flags.data is not None:
-        folder = {"folder": flags.data_dir} if flags.data_dir is not None else {}
-        images = load(flags.data, **folder)
+    images = named_data(flags.data, flags.data_dir)
     run = Run(flags.model) if RunDirectory(flags.model).exists else None
     if flags.checkpoint != "selected" and run is None:
         raise ValueError("--checkpoint names a checkpoint of a run: give the checkpoint's folder instead")

@@ -9,8 +9,7 @@ import tyro
 
 from classwise import api, registry
 from classwise.cli import CHECK_FAILED
-from classwise.cli.flags import parse
-from classwise.data import load
+from classwise.cli.flags import named_data, parse
 from classwise.models.foreign import Weights
 from classwise.models.named import network_named
 from classwise.radius import Radius
@@ -57,11 +56,8 @@ def main(arguments: list[str]) -> int:
     flags = parse(Flags, "check", arguments)
     for path in flags.plugin:
         registry.load_plugin(path)
-    data = None
-    if flags.data is not None:
-        folder = {"folder": flags.data_dir} if flags.data_dir is not None else {}
-        data = load(flags.data, **folder)
-    elif flags.model.is_file():
+    data = named_data(flags.data, flags.data_dir)
+    if data is None and flags.model.is_file():
         raise ValueError(f"{str(flags.model)!r} is a file of weights: say which images, for example --data cifar10")
     if (flags.norm is None) != (flags.radius is None) and flags.norm is not None:
         raise ValueError(f"--norm {flags.norm} needs a --radius")

@@ -10,6 +10,7 @@ import tyro
 
 from classwise import configuration, registry
 from classwise.configuration import from_plain, from_yaml
+from classwise.data import Dataset, load
 from classwise.radius import Radius
 from classwise.recipes import recipe
 from classwise.runs import RunDirectory
@@ -81,6 +82,13 @@ def chosen_parts(arguments: list[str]) -> Parts:
     for path in parts.plugin:
         registry.load_plugin(path)
     return parts
+
+
+def named_data(name: str | None, folder: Path | None) -> Dataset | None:
+    """The data set that --data names, from the files in --data-dir where that is given; None where none is named."""
+    if name is None:
+        return None
+    return load(name, **({"folder": folder} if folder is not None else {}))
 
 
 def base_config(name: str, parts: Parts) -> TrainConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -110,8 +110,7 @@ class Pool:
             again += [(int(place[row]), int(runs[row])) for row in unsure]
             if bool(leave.any()):
                 stay = (~leave).nonzero()[:, 0]
-                on_device = stay.to(self.device)
-                rows = rows.map(lambda value, kept=on_device: value.index_select(0, kept))  # type: ignore[misc]
+                rows = rows.take(stay.to(self.device))
                 place, runs, steps, doubted = place[stay], runs[stay], steps[stay], doubted[stay]
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
@@ -157,14 +156,14 @@ class Pool:
             rows, place, lambda part, noise: stepped(self.attack.step(search, self.threat, part, noise)), 1
         )
 
-    def _in_slices(self, rows: Rows, place: Tensor, work, ahead: int) -> Rows:  # type: ignore[no-untyped-def]
+    def _in_slices(self, rows: Rows, place: Tensor, work: Callable[[Rows, KeyedNoise], Rows], ahead: int) -> Rows:
         """Do something to all rows, as many at a time as memory allows."""
         done: list[Rows] = []
 
         def attempt(size: int) -> None:
             done.clear()
             for start in range(0, len(place), size):
-                part = rows if size >= len(place) else rows.map(lambda value: value[start : start + size])  # noqa: B023
+                part = rows if size >= len(place) else rows.take(slice(start, start + size))
                 done.append(work(part, self._noise(place[start : start + size], part.task, part.step + ahead)))
 
         self.memory.run(attempt)
@@ -191,8 +190,7 @@ class Pool:
         judged = ((due & rows.fooled.cpu()) | at_end).nonzero()[:, 0]
         if not len(judged):
             return rows, torch.zeros(len(place), dtype=torch.bool), []
-        on_device = judged.to(self.device)
-        chosen = rows.map(lambda value: value.index_select(0, on_device))
+        chosen = rows.take(judged.to(self.device))
         prediction, margin = self.judge.perturbed(chosen.best, chosen.x, chosen.y, self.threat, chosen.radius)
         broken = prediction != self.board.labels[place[judged]]
         final = broken | at_end[judged]
