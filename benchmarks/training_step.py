@@ -22,7 +22,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from classwise.data import Batch, ClassData
+from classwise.data import Batch, ClassData, NoAugmentation, Resident
 from classwise.models import PreActResNet18
 from classwise.policies.base import all_knobs
 from classwise.training import Hardware, Runtime, TrainConfig
@@ -129,7 +129,7 @@ class LoopStep:
             runtime,
             Network(self.model, self.model),
             config.optimizer.build(self.model.parameters()),
-            ClassData(torch.zeros(CLASSES, *SHAPE), torch.arange(CLASSES), tuple("0123456789")),  # mixing's: unused
+            _unused_source(runtime.device),
             attack_generator=runtime.generator(0),
             mixing_generator=runtime.generator(0),
         )
@@ -139,6 +139,12 @@ class LoopStep:
         knobs = {name: knob.to(x.dtype) for name, knob in self.knobs.items()}
         batch = Batch(x, y, y, torch.arange(len(x), device=x.device), len(x), slice(None))
         self.policy_state = self.stepper(batch, knobs, self.policy_state, 0, self.meter)
+
+
+def _unused_source(device: torch.device) -> Resident:
+    """A training set for the partners of mixing, which this step has not."""
+    images = ClassData(torch.zeros(CLASSES, *SHAPE), torch.arange(CLASSES), tuple("0123456789"))
+    return Resident(images, NoAugmentation(), device)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,8 @@ def train(
                 "group_names": list(roles.train.group_names),
                 "shape": list(roles.train.shape),
             }
-            trainer = Trainer(config, directory, roles, model, runtime, facts)
+            teacher = find_model(config.teacher).network if config.teacher else None
+            trainer = Trainer(config, directory, roles, model, runtime, facts, teacher)
             if runtime.is_main:
                 directory.begin(config)
                 _write_environment(directory, runtime)

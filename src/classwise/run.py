@@ -20,6 +20,7 @@ from classwise.runs import RunDirectory, checkpoints
 from classwise.threat import ThreatModel
 from classwise.trained import network_from, selected
 from classwise.training import Runtime, TrainConfig
+from classwise.training.acted import first_acts
 from classwise.training.runtime import Precision, search_precision
 
 
@@ -50,6 +51,11 @@ class Run:
     def history(self) -> list[dict[str, Any]]:
         """One entry per epoch: class-wise validation accuracy, class knobs, losses, learning rate, time."""
         return self.directory.events.read("epoch")
+
+    @property
+    def acted(self) -> dict[str, int]:
+        """The first epoch in which each class knob left its neutral value; {}: the policy never acted."""
+        return first_acts(self.history)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -21,7 +21,16 @@ class Rogue(Attack):
     kind_of_wrong: str = "far"
 
     def run(
-        self, model: Any, x: Tensor, y: Tensor, threat: Any, radius: Any, step_scale: Any, noise: Any, inner: Any
+        self,
+        model: Any,
+        x: Tensor,
+        y: Tensor,
+        threat: Any,
+        radius: Any,
+        step_scale: Any,
+        steps_scale: Any,
+        noise: Any,
+        inner: Any,
     ) -> Tensor:
         spread = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
         return {

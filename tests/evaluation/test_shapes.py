@@ -260,7 +260,7 @@ def test_no_memory_at_all_is_an_error(network: nn.Module, data: ClassData) -> No
 class Whole(cw.attacks.Attack):
     """One signed gradient step, which cannot be taken apart."""
 
-    def run(self, model, x, y, threat, radius, step_scale, noise, inner):  # type: ignore[no-untyped-def]
+    def run(self, model, x, y, threat, radius, step_scale, steps_scale, noise, inner):  # type: ignore[no-untyped-def]
         x = x.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(model(x), y, reduction="sum"), x)
         return x.detach() + threat.ascent(gradient) * radius.view(-1, 1, 1, 1)

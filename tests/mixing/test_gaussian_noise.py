@@ -10,7 +10,7 @@ from scipy import stats
 from classwise import ClassData, Dataset, registry, train
 from classwise.attacks import PGD
 from classwise.configuration import from_plain
-from classwise.data import Batch, Split
+from classwise.data import Batch, NoAugmentation, Resident, Split
 from classwise.mixing import GaussianNoise, Mixing, NoMixing
 from classwise.models import Linear
 from classwise.objectives import AdversarialTraining, Natural
@@ -37,7 +37,7 @@ def images(per_class: int, seed: int) -> ClassData:
 
 def noise_of(mixing: Mixing, seed: int = 0) -> torch.Tensor:
     given = batch()
-    source = ClassData(given.x, given.y, ("a", "b", "c"))
+    source = Resident(ClassData(given.x, given.y, ("a", "b", "c")), NoAugmentation(), torch.device("cpu"))
     made = mixing.before(given, source, GeneratorNoise(torch.Generator().manual_seed(seed)))
     assert torch.equal(made.y, given.y)
     assert torch.equal(made.index, given.index)
@@ -62,7 +62,7 @@ def test_images_get_noise_of_their_own_from_the_given_source() -> None:
     assert not torch.allclose(drawn, noise_of(mixing, seed=1), atol=0.1)
     assert float(torch.corrcoef(drawn.flatten(1)).fill_diagonal_(0).abs().max()) < 0.4
     x_adv = torch.rand(5, 3, 8, 8)
-    assert mixing.after(x_adv, batch(), GeneratorNoise(torch.Generator())) is x_adv
+    assert mixing.after(batch(), x_adv, GeneratorNoise(torch.Generator()))[1] is x_adv
 
 
 def test_the_fields_name_finds_it() -> None:
@@ -72,16 +72,21 @@ def test_the_fields_name_finds_it() -> None:
         GaussianNoise(sigma=Radius(0))
 
 
-@pytest.mark.parametrize("objective", [Natural(), AdversarialTraining()])
-def test_the_training_loop_takes_values_outside_the_box(objective: Natural, tmp_path: Path) -> None:
+def test_an_attack_would_clip_the_noise() -> None:
+    with pytest.raises(
+        ValueError, match="mixing 'gaussian-noise' makes no sense with objective 'pgd-at': attacks project"
+    ):
+        TrainConfig(mixing=GaussianNoise(), objective=AdversarialTraining())
+
+
+def test_the_training_loop_takes_values_outside_the_box(tmp_path: Path) -> None:
     """Noise wider than the box: training runs, is repeatable, differs from training without, and still learns."""
     data = Dataset("toy", train=images(40, seed=1), test=lambda: images(20, seed=2))
     config = TrainConfig(
         split=Split(at_least=4),
         model=Linear(),
         mixing=GaussianNoise(sigma=Radius("0.5")),
-        objective=objective,
-        adversary=PGD(steps=2),
+        objective=Natural(),
         validation_attack=PGD(steps=1),
         selection=Last(),
         epochs=8,

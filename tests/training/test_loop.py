@@ -19,7 +19,7 @@ from classwise.evaluation.collect import Evaluator
 from classwise.metrics import ClassTable
 from classwise.models.modes import mode
 from classwise.objectives import Natural, Trades
-from classwise.policies import KLDRO, CalibratedRadius, Combined, Fixed, Uniform
+from classwise.policies import KLDRO, KNOBS, CalibratedRadius, Combined, Fixed, Uniform
 from classwise.progress import Silent
 from classwise.runs import RunDirectory
 from classwise.training import SGD, OneCycle, Runtime, Steps
@@ -61,7 +61,7 @@ def test_history_holds_every_epoch(toy_run: Train, tmp_path: Path) -> None:
         assert train["count"] == [12, 12, 12]
         assert all(0 <= each <= 1 for each in train["robust"])
         assert max(train["batch_weight"]) > 1.05 * min(train["batch_weight"]) > 0
-        assert set(entry["knobs"]) == {"radius", "step", "weight", "label", "robust"}
+        assert set(entry["knobs"]) == set(KNOBS)
         assert entry["knobs"]["step"] == [1, 1, 1]
         previous = run.history[epoch - 1]["train"]["robust"] if epoch else [0.6] * 3
         assert entry["knobs"]["radius"] == pytest.approx([0.4 + each for each in previous])

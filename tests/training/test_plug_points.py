@@ -1,15 +1,15 @@
 """The axes whose built-in choice is "off" carry real components too."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from classwise.configuration import config, replace
-from classwise.data import Batch, ClassData, Loader, NoAugmentation
+from classwise.data import Batch, ClassData, Loader, NoAugmentation, Resident
 from classwise.mixing import Mixing
-from classwise.perturbation import Perturbation
+from classwise.perturbation import Gradient, Perturbation
 from classwise.policies.base import all_knobs
 from classwise.randomness import Noise
 from classwise.training import SGD, Runtime, TrainConfig
@@ -21,7 +21,7 @@ from classwise.training.step import Network, Stepper
 class HalfOfAPartner(Mixing):
     """Mix every image with a random one of its class, from the whole training set, half and half."""
 
-    def before(self, batch: Batch, source: ClassData, noise: Noise) -> Batch:
+    def before(self, batch: Batch, source: Resident, noise: Noise) -> Batch:
         draw = noise.uniform(batch.x.flatten(1)[:, :1])[:, 0]
         same = batch.y[:, None] == source.labels[None, :]
         partner = [rows.nonzero()[int(u * rows.sum()), 0] for rows, u in zip(same, draw, strict=True)]
@@ -34,17 +34,14 @@ class AlongTheGradient(Perturbation):
 
     length: float = 0.1
 
-    def __call__(
-        self, model: nn.Module, loss: Callable[[nn.Module], Tensor], epoch: int
-    ) -> AbstractContextManager[None]:
-        return self._moved(model, loss)
+    def __call__(self, model: nn.Module, gradient: Gradient, epoch: int) -> AbstractContextManager[None]:
+        return self._moved(model, gradient)
 
     @contextmanager
-    def _moved(self, model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> Iterator[None]:
+    def _moved(self, model: nn.Module, gradient: Gradient) -> Iterator[None]:
         weights = list(model.parameters())
         before = [weight.detach().clone() for weight in weights]
-        gradients = torch.autograd.grad(loss(model), weights)
-        moves = [self.length * gradient for gradient in gradients]
+        moves = [self.length * each for each in gradient(weights)]
         with torch.no_grad():
             for weight, move in zip(weights, moves, strict=True):
                 weight += move
@@ -70,7 +67,8 @@ def stepped(changes: dict[str, object], rate: float = 0.1) -> tuple[list[Tensor]
     before = [weight.detach().clone() for weight in net.parameters()]
     streams = [torch.Generator().manual_seed(seed) for seed in range(4)]
     loader = Loader(source, 30, NoAugmentation(), runtime.device, streams[0], streams[1])
-    stepper = Stepper(made, runtime, Network(net, net), made.optimizer.build(net.parameters()), source, *streams[2:])
+    optimizer = made.optimizer.build(net.parameters())
+    stepper = Stepper(made, runtime, Network(net, net), optimizer, loader.source, *streams[2:])
     knobs = all_knobs(made.policy, made.policy.init(3), 3, runtime.device)
     stepper(next(iter(loader)), knobs, {}, 0, Meter([], runtime))
     return before, [weight.detach().clone() for weight in net.parameters()]

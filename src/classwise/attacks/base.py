@@ -29,6 +29,8 @@ class Inner:
 
     loss: AttackLoss = "cross-entropy"
     start: Start = "uniform"
+    reference: Tensor | None = None
+    """Logits (N, K) that the loss "kl" is taken from; None: those of the model on the clean images."""
 
 
 @config
@@ -42,6 +44,8 @@ class Attack(Component):
     kind: ClassVar[str] = "attack"
     needs_gradient: ClassVar[bool] = True
     """Whether the model must be differentiable."""
+    heeds: ClassVar[frozenset[str]] = frozenset({"radius"})
+    """Class knobs it heeds when it trains: "radius", "step" (length of a step), "steps" (their number)."""
 
     bn_mode: Literal["eval", "train"] = "eval"
     """Mode of the model during the attack; "train" lets the attack's forwards feed BatchNorm (CFA's AT, ROF)."""
@@ -57,6 +61,7 @@ class Attack(Component):
         noise: Noise,
         radius: Tensor | None = None,
         step_scale: Tensor | None = None,
+        steps_scale: Tensor | None = None,
         inner: Inner | None = None,
     ) -> Tensor:
         """Perturb a batch.
@@ -69,6 +74,7 @@ class Attack(Component):
             noise: Source of random starts.
             radius: Radius of each sample, (N,), in units of the pixel range; default: the threat's for all.
             step_scale: Multiplier of each sample's step size, (N,); default 1.
+            steps_scale: Multiplier of each sample's number of steps, (N,), at most 1; default 1.
             inner: The objective's inner problem, for attacks whose loss is "matched"; default: cross-entropy from a
                 uniform start.
 
@@ -78,10 +84,11 @@ class Attack(Component):
         if radius is None:
             radius = torch.full((len(x),), float(threat.radius), dtype=x.dtype, device=x.device)
         radius = radius.to(x.dtype)
-        if step_scale is None:
-            step_scale = torch.ones_like(radius)
+        ones = torch.ones_like(radius)
+        length = ones if step_scale is None else step_scale.to(x.dtype)
+        number = ones if steps_scale is None else steps_scale.to(x.dtype)
         with mode(model, training=self.bn_mode == "train"):
-            x_adv = self.run(model, x, y, threat, radius, step_scale.to(x.dtype), noise, inner or Inner()).detach()
+            x_adv = self.run(model, x, y, threat, radius, length, number, noise, inner or Inner()).detach()
         inside = threat.distance(x_adv, x) <= widest(radius) + 1e-6
         in_box = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
         kept = (inside & in_box).view(-1, *[1] * (x.dim() - 1))
@@ -97,10 +104,15 @@ class Attack(Component):
         threat: ThreatModel,
         radius: Tensor,
         step_scale: Tensor,
+        steps_scale: Tensor,
         noise: Noise,
         inner: Inner,
     ) -> Tensor:
         """Return perturbed images; see :meth:`__call__` for the arguments, all of them filled in."""
+
+    def at_epoch(self, epoch: int) -> Attack:
+        """The attack as it trains in an epoch (counted from 0); override where a field follows a schedule."""
+        return self
 
     def forwards(self) -> int:
         """Forward-and-backward passes of one call, for estimates of cost."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -26,8 +26,11 @@ class PGD(Stepwise):
 
     Source: Madry et al. 2018; TRADES eq. 3 (loss "kl", start "gauss"); Carlini and Wagner 2017 (loss "margin"); sparse
     steps in l_1 after Tramèr and Boneh 2019 (SLIDE), with the exact projection of Croce and Hein 2021.
-    The step does not grow with a sample's own radius, as in the published class-wise methods.
+    The step does not grow with a sample's own radius, as in most of the published class-wise methods; ``step_from`` is
+    the choice of the others.
     """
+
+    heeds: ClassVar[frozenset[str]] = frozenset({"radius", "step", "steps"})
 
     steps: int = 10
     """Number of gradient steps."""
@@ -35,6 +38,9 @@ class PGD(Stepwise):
     """Length of a step as a share of the threat's radius; 0.25 of 8/255 is the usual 2/255."""
     step_size: Radius | None = None
     """Length of a step in units of the pixel range; when given it replaces the relative step."""
+    step_from: Literal["threat", "sample", "batch"] = "threat"
+    """In training, the radius that the relative step is a share of: the threat's, the sample's own, or the largest in the
+    batch of this process (FRL's code)."""
     loss: Literal["matched", "cross-entropy", "kl", "margin", "dlr"] = "matched"
     """What is ascended; "matched": what the objective asks for when training, cross-entropy otherwise."""
     start: Literal["matched", "uniform", "gauss", "none"] = "matched"
@@ -56,6 +62,8 @@ class PGD(Stepwise):
             )
         if not self.relative_step > 0 or (self.step_size is not None and not self.step_size > 0):
             raise ValueError("the step must be longer than 0: set relative_step, or step_size such as 2/255")
+        if self.step_from != "threat" and self.step_size is not None:
+            raise ValueError(f"step_from {self.step_from!r} is about the relative step: leave step_size out")
         if not 0 < self.l1_share <= 1:
             raise ValueError(f"l1_share {self.l1_share} must be above 0 and at most 1: 0.01 is usual")
 
@@ -104,20 +112,22 @@ class PGD(Stepwise):
         threat: ThreatModel,
         radius: Tensor,
         step_scale: Tensor,
+        steps_scale: Tensor,
         noise: Noise,
         inner: Inner,
     ) -> Tensor:
         """See :class:`Attack`. Training calls this on whole batches, which move together."""
         loss, start = self._problem(inner)
-        step = per_sample(self._length(threat) * step_scale, x)
-        reference = None
-        if loss == "kl":
+        step = per_sample(self._lengths(threat, radius) * step_scale, x)
+        number = per_sample((self.steps * steps_scale).ceil(), x)
+        reference = inner.reference
+        if loss == "kl" and reference is None:
             with torch.no_grad(), _full_precision(x):
                 reference = widen(model(x))
         best, best_value, best_fooled = x, None, None
         for _ in range(self.restarts):
             first = self._first(start, x, threat, radius, noise)
-            x_adv = self._ascend(model, x, y, threat, radius, step, first, loss, reference)
+            x_adv = self._ascend(model, x, y, threat, radius, step, number, first, loss, reference)
             if self.restarts == 1:
                 return x_adv
             value, fooled = self._judge(model, x_adv, y, loss, reference)
@@ -138,6 +148,14 @@ class PGD(Stepwise):
     def _length(self, threat: ThreatModel) -> float:
         return float(threat.radius) * self.relative_step if self.step_size is None else float(self.step_size)
 
+    def _lengths(self, threat: ThreatModel, radius: Tensor) -> Tensor:
+        """Length of a step of each sample, (N,)."""
+        if self.step_from == "sample":
+            return self.relative_step * radius
+        if self.step_from == "batch":
+            return (self.relative_step * radius.amax()).expand_as(radius)
+        return torch.full_like(radius, self._length(threat))
+
     def _first(self, start: Start, x: Tensor, threat: ThreatModel, radius: Tensor, noise: Noise) -> Tensor:
         if start == "uniform":
             return threat.uniform_start(x, radius, noise)
@@ -151,6 +169,7 @@ class PGD(Stepwise):
         threat: ThreatModel,
         radius: Tensor,
         step: Tensor,
+        number: Tensor,
         x_adv: Tensor,
         loss: AttackLoss,
         reference: Tensor | None,
@@ -161,7 +180,7 @@ class PGD(Stepwise):
                 moved, logits = self._moved(model, x, y, threat, radius, step, x_adv, loss, reference)
             if self.stop_when_fooled:
                 moved = torch.where(per_sample(logits.argmax(1) == y, x), moved, x_adv)
-            x_adv = moved
+            x_adv = torch.where(number > i, moved, x_adv)
         return x_adv
 
     def _moved(

@@ -95,6 +95,7 @@ class Stepwise(Attack):
         threat: ThreatModel,
         radius: Tensor,
         step_scale: Tensor,
+        steps_scale: Tensor,
         noise: Noise,
         inner: Inner,
     ) -> Tensor:

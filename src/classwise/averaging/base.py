@@ -29,6 +29,10 @@ class Averaging(Component):
     needs: ClassVar[Collection[str]] = ()
     """Validation statistics of the raw weights that a gate looks at, such as "validation_robust"."""
 
+    def begin(self, model: Mapping[str, Tensor]) -> Weights:
+        """The average before the first step; {}: none yet."""
+        return {}
+
     @abstractmethod
     def update(self, average: Weights, model: Mapping[str, Tensor], signal: Signal) -> Weights:
         """The new average.

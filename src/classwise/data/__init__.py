@@ -6,6 +6,7 @@ from classwise.data.dataset import ClassData, Dataset
 from classwise.data.digits import Digits
 from classwise.data.given import GivenData
 from classwise.data.loader import Batch, Loader
+from classwise.data.resident import Resident
 from classwise.data.source import DataSource, load
 from classwise.data.split import Roles, Split
 
@@ -21,6 +22,7 @@ __all__ = [
     "GivenData",
     "Loader",
     "NoAugmentation",
+    "Resident",
     "Roles",
     "Split",
     "load",

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from classwise.data.augmentation import Augmentation
-from classwise.data.dataset import ClassData, as_float
+from classwise.data.dataset import ClassData
+from classwise.data.resident import Resident
 from classwise.randomness import GeneratorNoise
 
 
@@ -66,21 +67,21 @@ class Loader:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        self.images, self.labels = data.images.to(device), data.labels.to(device)
-        self.groups, self.index = data.groups.to(device), data.index.to(device)
-        self.batch_size, self.augmentation, self.device = batch_size, augmentation, device
+        self.source = Resident(data, augmentation, device)
+        self.batch_size = batch_size
         self.order, self.augment, self.rank, self.world = order, augment, rank, world
 
     def __len__(self) -> int:
-        return -(-len(self.images) // self.batch_size)
+        return -(-len(self.source) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """One epoch."""
-        order = torch.randperm(len(self.images), generator=self.order).to(self.device)
+        source = self.source
+        order = torch.randperm(len(source), generator=self.order).to(source.device)
         for start in range(0, len(order), self.batch_size):
             whole = order[start : start + self.batch_size]
             share = slice(self.rank, None, self.world)
             mine = whole[share]
             noise = GeneratorNoise(self.augment, len(whole), share)
-            x = as_float(self.augmentation(self.images[mine], noise))
-            yield Batch(x, self.labels[mine], self.groups[mine], self.index[mine], len(whole), share)
+            x = source.take(mine, noise)
+            yield Batch(x, source.labels[mine], source.groups[mine], source.index[mine], len(whole), share)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from classwise.configuration import config
 from classwise.data.dataset import ClassData, rows_by_group
@@ -16,15 +19,20 @@ class Split:
     """How many training images of each class are held out for validation.
 
     Default: 5 % of a class, at least 20. The choice is random with its own seed, the same in every run that
-    does not ask otherwise, so that runs with different training seeds are selected on the same images.
+    does not ask otherwise, so that runs with different training seeds are selected on the same images. "first" and
+    "last" take those of each class in the data set's order, as the code of CFA and of FRL does; "permutation" is the
+    rule of the code of Rice et al. 2020 (robust overfitting): the head of NumPy's permutation of the whole set, whatever
+    the classes are.
     """
 
     fraction: float = 0.05
     """Share of each class, in [0, 1)."""
     at_least: int = 20
     """Images of each class at the least."""
+    choice: Literal["random", "first", "last", "permutation"] = "random"
+    """Which images of a class are held out."""
     seed: int = 0
-    """Seed of the choice."""
+    """Seed of random choices."""
     train_per_class: int = 0
     """Training images of each class that are kept, chosen at random; 0: all that are not held out."""
 
@@ -44,6 +52,7 @@ class Split:
             ValueError: A class is too small to leave both roles a sample.
         """
         generator = torch.Generator().manual_seed(self.seed)
+        head = self._permuted(data) if self.choice == "permutation" else None
         train, validation = [], []
         for group, rows in enumerate(rows_by_group(data.groups, data.num_groups)):
             held_out = max(math.ceil(self.fraction * len(rows)), self.at_least)
@@ -53,12 +62,22 @@ class Split:
                     "for validation and train on the rest: lower split.at_least, or drop the class"
                 )
             shuffled = rows[torch.randperm(len(rows), generator=generator)]
-            validation.append(shuffled[:held_out])
-            train.append(shuffled[held_out:][: self.train_per_class or None])
+            if head is not None:
+                chosen = rows[torch.isin(rows, head)]
+            else:
+                chosen = {"random": shuffled, "first": rows, "last": rows.flip(0)}[self.choice][:held_out]
+            validation.append(chosen)
+            left = shuffled[~torch.isin(shuffled, chosen)]
+            train.append(left[: self.train_per_class or None])
         return Roles(
             train=data.subset(torch.cat(train).sort().values),
             validation=data.subset(torch.cat(validation).sort().values),
         )
+
+    def _permuted(self, data: ClassData) -> Tensor:
+        """Positions that a permutation of the whole set holds out."""
+        held_out = max(math.ceil(self.fraction * len(data)), self.at_least * data.num_groups)
+        return torch.from_numpy(np.random.RandomState(self.seed).permutation(len(data))[:held_out])
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from classwise.configuration import Component, config
-from classwise.data.dataset import ClassData
 from classwise.data.loader import Batch
+from classwise.data.resident import Resident
 from classwise.randomness import Noise
 from classwise.registry import register
 
@@ -19,13 +19,17 @@ class Mixing(Component):
 
     kind: ClassVar[str] = "mixing"
 
-    def before(self, batch: Batch, source: ClassData, noise: Noise) -> Batch:
+    def refusal(self, attacked: bool) -> str:
+        """Why this makes no sense with an objective that is attacked, or is not; empty: it does."""
+        return ""
+
+    def before(self, batch: Batch, source: Resident, noise: Noise) -> Batch:
         """The batch that is attacked; ``source`` is the whole training set, for partners of the same class."""
         return batch
 
-    def after(self, x_adv: Tensor, batch: Batch, noise: Noise) -> Tensor:
-        """The perturbed images (N, …) that the objective sees."""
-        return x_adv
+    def after(self, batch: Batch, x_adv: Tensor, noise: Noise) -> tuple[Batch, Tensor]:
+        """The clean and the perturbed images (N, …) that the objective sees."""
+        return batch, x_adv
 
 
 @register("mixing", "none")

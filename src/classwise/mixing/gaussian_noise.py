@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from classwise.configuration import config
-from classwise.data.dataset import ClassData
 from classwise.data.loader import Batch
+from classwise.data.resident import Resident
 from classwise.mixing.base import Mixing
 from classwise.radius import Radius
 from classwise.randomness import Noise
@@ -17,10 +17,12 @@ class GaussianNoise(Mixing):
     """Adds N(0, sigma^2) to every pixel value before anything else sees the image; the sum is not clipped.
 
     With the objective "natural" this trains base classifiers for randomised smoothing. Attacks project into the box
-    [0, 1] and would clip the noise: meant for objectives that do not attack.
+    [0, 1] and would clip the noise: refused with objectives that attack.
 
     Source: Cohen, Rosenfeld, Kolter, "Certified adversarial robustness via randomized smoothing", ICML 2019, and its
-    published code, where the noise is added to images in [0, 1] and not clipped either.
+    published code (locuslab/smoothing 78a4d94), where the noise is added to images in [0, 1] and not clipped either.
+    Departures: none.
+    Costs: one draw per pixel.
     """
 
     sigma: Radius = Radius("0.25")
@@ -31,6 +33,10 @@ class GaussianNoise(Mixing):
         if not self.sigma > 0:
             raise ValueError("sigma must be above 0: give the standard deviation of the noise, or use mixing none")
 
-    def before(self, batch: Batch, source: ClassData, noise: Noise) -> Batch:
+    def refusal(self, attacked: bool) -> str:
+        """See :class:`Mixing`."""
+        return "attacks project into the box and would clip the noise: use the objective natural" if attacked else ""
+
+    def before(self, batch: Batch, source: Resident, noise: Noise) -> Batch:
         """The batch with noise added to its images."""
         return batch.with_images(batch.x + float(self.sigma) * noise.normal(batch.x))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor
@@ -31,25 +31,65 @@ class Outputs:
     penalty: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class SampleInfo:
+    """What else is known of the samples of a batch; most objectives need none of it.
+
+    Args:
+        group: Groups (N,), int64; None: they are the labels.
+        groups: Number of groups; 0: that of the classes.
+        knobs: Values (N,) of the class knobs that the objective ``heeds``.
+        teacher: Logits (N, K) of the teacher on the clean images, where the objective asks for one.
+    """
+
+    group: Tensor | None = None
+    groups: int = 0
+    knobs: Mapping[str, Tensor] = field(default_factory=dict)
+    teacher: Tensor | None = None
+
+
+NOTHING = SampleInfo()
+
+
 @config
 class Objective(Component):
     """Base class of objectives. The loss of a step is the weighted mean of the terms plus the penalty.
 
-    Source: methods.md, part E: every method's loss is a sum of weighted label and robust terms.
+    Every published method's loss is such a sum of weighted label and robust terms.
     """
 
     kind: ClassVar[str] = "objective"
-    inner: ClassVar[Inner] = Inner()
-    """The inner problem: what a "matched" adversary ascends, and from where."""
-    attacked: ClassVar[bool] = True
-    """Whether the step needs perturbed images at all."""
-    computes: ClassVar[frozenset[str]] = frozenset({"adversarial"})
-    """Which logits a step yields: "clean", "adversarial"."""
-    term_names: ClassVar[tuple[str, ...]] = ("label",)
-    """Names of the terms, known before the first batch."""
+    heeds: ClassVar[frozenset[str]] = frozenset()
+    """Class knobs, beyond the weights of its terms, that it reads from ``SampleInfo.knobs``."""
+    taught: ClassVar[bool] = False
+    """Whether it needs the logits of a teacher."""
+
+    @property
+    def inner(self) -> Inner:
+        """The inner problem: what a "matched" adversary ascends, and from where."""
+        return Inner()
+
+    @property
+    def attacked(self) -> bool:
+        """Whether the step needs perturbed images at all."""
+        return True
+
+    @property
+    def computes(self) -> frozenset[str]:
+        """Which logits a step yields: "clean", "adversarial"."""
+        return frozenset({"adversarial"})
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """Names of the terms, known before the first batch."""
+        return ("label",)
+
+    def reference(self, info: SampleInfo) -> Tensor | None:
+        """Logits (N, K) that an adversary with the loss "kl" moves away from; None: the model's own on clean images."""
+        return None
 
     @abstractmethod
-    def __call__(self, model: Classifier, x: Tensor, x_adv: Tensor, y: Tensor) -> Outputs:
+    def __call__(self, model: Classifier, x: Tensor, x_adv: Tensor, y: Tensor, info: SampleInfo = NOTHING) -> Outputs:
         """Run the model and return the terms.
 
         Args:
@@ -57,4 +97,5 @@ class Objective(Component):
             x: Clean images (N, …) in [0, 1].
             x_adv: Perturbed images, or the clean ones where ``attacked`` is false.
             y: Labels (N,).
+            info: What else is known of the samples.
         """

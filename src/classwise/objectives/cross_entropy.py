@@ -8,7 +8,7 @@ from torch import Tensor
 from classwise.attacks.base import Classifier
 from classwise.attacks.losses import widen
 from classwise.configuration import config
-from classwise.objectives.base import Objective, Outputs
+from classwise.objectives.base import NOTHING, Objective, Outputs, SampleInfo
 from classwise.registry import register
 
 
@@ -20,7 +20,7 @@ class Natural(Objective):
     attacked = False
     computes = frozenset({"clean"})
 
-    def __call__(self, model: Classifier, x: Tensor, x_adv: Tensor, y: Tensor) -> Outputs:
+    def __call__(self, model: Classifier, x: Tensor, x_adv: Tensor, y: Tensor, info: SampleInfo = NOTHING) -> Outputs:
         """See :class:`Objective`."""
         logits = widen(model(x))
         return Outputs({"label": F.cross_entropy(logits, y, reduction="none")}, clean=logits)
@@ -34,7 +34,7 @@ class AdversarialTraining(Objective):
     Source: Madry et al. 2018, eq. 2.1.
     """
 
-    def __call__(self, model: Classifier, x: Tensor, x_adv: Tensor, y: Tensor) -> Outputs:
+    def __call__(self, model: Classifier, x: Tensor, x_adv: Tensor, y: Tensor, info: SampleInfo = NOTHING) -> Outputs:
         """See :class:`Objective`."""
         logits = widen(model(x_adv))
         return Outputs({"label": F.cross_entropy(logits, y, reduction="none")}, adversarial=logits)

@@ -1,5 +1,5 @@
 """Perturbation of weights around a training step."""
 
-from classwise.perturbation.base import NoPerturbation, Perturbation
+from classwise.perturbation.base import Gradient, NoPerturbation, Perturbation
 
-__all__ = ["NoPerturbation", "Perturbation"]
+__all__ = ["Gradient", "NoPerturbation", "Perturbation"]

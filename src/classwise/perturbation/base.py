@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import ClassVar
 
@@ -11,6 +11,10 @@ from torch import Tensor, nn
 
 from classwise.configuration import Component, config
 from classwise.registry import register
+
+Gradient = Callable[[Sequence[nn.Parameter]], list[Tensor]]
+"""Gradients of the batch's unweighted loss with respect to some weights, at the weights as they are: over all processes,
+in train mode, BatchNorm's running statistics left as they were."""
 
 
 @config
@@ -23,14 +27,12 @@ class Perturbation(Component):
     kind: ClassVar[str] = "perturbation"
 
     @abstractmethod
-    def __call__(
-        self, model: nn.Module, loss: Callable[[nn.Module], Tensor], epoch: int
-    ) -> AbstractContextManager[None]:
+    def __call__(self, model: nn.Module, gradient: Gradient, epoch: int) -> AbstractContextManager[None]:
         """The context.
 
         Args:
             model: The live network.
-            loss: The unweighted loss of the batch at a network.
+            gradient: Gradients of the unweighted loss of the batch.
             epoch: Counted from 0.
         """
 
@@ -40,8 +42,6 @@ class Perturbation(Component):
 class NoPerturbation(Perturbation):
     """Steps at the weights themselves."""
 
-    def __call__(
-        self, model: nn.Module, loss: Callable[[nn.Module], Tensor], epoch: int
-    ) -> AbstractContextManager[None]:
+    def __call__(self, model: nn.Module, gradient: Gradient, epoch: int) -> AbstractContextManager[None]:
         """See :class:`Perturbation`."""
         return nullcontext()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from classwise.configuration import Component, config
+from classwise.objectives.base import Objective
 
 State = dict[str, Tensor]
 Stats = Mapping[str, Tensor]
@@ -19,6 +20,9 @@ KNOBS = {
     "weight": "multiplier of every term of the loss",
     "label": "multiplier of the loss on the label",
     "robust": "multiplier of the robust term",
+    "steps": "multiplier of the number of attack steps, at most 1",
+    "temperature": "multiplier of the teacher's temperature for clean images",
+    "robust_temperature": "multiplier of the teacher's temperature for perturbed images",
 }
 """Class knobs, one value per group, all neutral at 1."""
 
@@ -31,6 +35,7 @@ class ClassPolicy(Component):
     ``<when>_<measure>`` with when = "train" (mean over the last epoch's training batches), "batch" (mean over the
     current batch, in ``on_batch``) or "validation" (of the raw weights, after each epoch), and measure as listed in
     ``classwise.training.observe.MEASURES``, or "count". ``stats["epoch"]`` is always there: the epoch just finished.
+    What a policy computes of them, such as violations of its constraints, it may show in the history by ``notes``.
 
     State is a dictionary of tensors; it is saved and restored with the run. Permuting the groups permutes the knobs.
     """
@@ -39,11 +44,27 @@ class ClassPolicy(Component):
     needs: ClassVar[Collection[str]] = ()
     """Statistics the policy observes."""
     reducer: ClassVar[str | None] = None
-    """How weighted terms become one number ("mean", "weight-sum"); None: the policy does not care."""
+    """How weighted terms become one number ("mean", "weight-sum", "joint-weight-sum"); None: the policy does not care."""
+    steers: ClassVar[Collection[str]] = ()
+    """Knobs it may set; () leaves that open, and each is looked at when it is set."""
+    label_groups: ClassVar[bool] = False
+    """Whether it makes sense only where the groups are the labels."""
 
     def observes(self) -> frozenset[str]:
         """What is measured for this policy; override where it depends on a field."""
         return frozenset(self.needs)
+
+    def steered(self) -> frozenset[str]:
+        """Knobs it may set; override where that depends on a field."""
+        return frozenset(self.steers)
+
+    def wants_labels(self) -> bool:
+        """Whether groups must be the labels; see ``label_groups``."""
+        return self.label_groups
+
+    def refusal(self, objective: Objective) -> str:
+        """Why this makes no sense with an objective, beyond what ``needs`` and ``steers`` tell; empty: it does."""
+        return ""
 
     def reduction(self) -> str | None:
         """The reducer asked for; see ``reducer``."""
@@ -68,6 +89,14 @@ class ClassPolicy(Component):
     def knobs(self, state: State) -> dict[str, Tensor]:
         """Knobs (G,) by name; those not named are 1. Default: the entries of the state that are named like knobs."""
         return {name: state[name] for name in KNOBS if name in state}
+
+    def notes(self, state: State) -> dict[str, Tensor]:
+        """Vectors (G,) that the history keeps beside the knobs, such as the violation of each class's constraint."""
+        return {}
+
+    def finished(self, state: State) -> bool:
+        """Whether training may stop, since the policy has reached what it is for."""
+        return False
 
 
 def mean_one(values: Tensor) -> Tensor:

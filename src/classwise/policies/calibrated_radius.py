@@ -29,6 +29,7 @@ class CalibratedRadius(ClassPolicy):
     """First epoch (counted from 0) with class-wise radii; the first accuracies are noise."""
 
     needs = ("train_robust", "train_count")
+    steers = ("radius",)
 
     def check(self) -> None:
         """Refuse negative values."""

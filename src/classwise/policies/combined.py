@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from classwise.configuration import config
+from classwise.objectives.base import Objective
 from classwise.policies.base import ClassPolicy, State, Stats
 from classwise.registry import register
 
@@ -37,6 +38,19 @@ class Combined(ClassPolicy):
     def observes(self) -> frozenset[str]:
         """See :class:`ClassPolicy`."""
         return frozenset().union(*(member.observes() for member in self.members))
+
+    def steered(self) -> frozenset[str]:
+        """See :class:`ClassPolicy`. Open where it is open for a member."""
+        each = [member.steered() for member in self.members if member.registered_name != "uniform"]
+        return frozenset().union(*each) if all(each) else frozenset()
+
+    def wants_labels(self) -> bool:
+        """See :class:`ClassPolicy`."""
+        return any(member.wants_labels() for member in self.members)
+
+    def refusal(self, objective: Objective) -> str:
+        """See :class:`ClassPolicy`."""
+        return next((reason for member in self.members if (reason := member.refusal(objective))), "")
 
     def reduction(self) -> str | None:
         """See :class:`ClassPolicy`."""
@@ -71,6 +85,14 @@ class Combined(ClassPolicy):
             for name, values in member.knobs(self._own(state, i)).items():
                 product[name] = product[name] * values if name in product else values
         return product
+
+    def notes(self, state: State) -> dict[str, Tensor]:
+        """See :class:`ClassPolicy`."""
+        return self._join([member.notes(self._own(state, i)) for i, member in enumerate(self.members)])
+
+    def finished(self, state: State) -> bool:
+        """See :class:`ClassPolicy`: one member that has reached what it is for is enough."""
+        return any(member.finished(self._own(state, i)) for i, member in enumerate(self.members))
 
     def _own(self, state: State, i: int) -> State:
         prefix = f"{i}."

@@ -28,6 +28,16 @@ class Fixed(ClassPolicy):
     """Multipliers of the loss on the label."""
     robust: tuple[float, ...] = ()
     """Multipliers of the robust term."""
+    steps: tuple[float, ...] = ()
+    """Multipliers of the number of attack steps, at most 1."""
+    temperature: tuple[float, ...] = ()
+    """Multipliers of a teacher's temperature for clean images."""
+    robust_temperature: tuple[float, ...] = ()
+    """Multipliers of a teacher's temperature for perturbed images."""
+
+    def steered(self) -> frozenset[str]:
+        """See :class:`ClassPolicy`."""
+        return frozenset(name for name in KNOBS if getattr(self, name))
 
     def init(self, groups: int) -> State:
         """See :class:`ClassPolicy`.

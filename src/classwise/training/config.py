@@ -13,6 +13,7 @@ from classwise.perturbation import NoPerturbation, Perturbation
 from classwise.policies import ClassPolicy, Uniform
 from classwise.selection import BestSum, Selection
 from classwise.threat import ThreatModel
+from classwise.training.fit import check_fit
 from classwise.training.optimizer import SGD, Optimizer
 from classwise.training.runtime import Hardware
 from classwise.training.schedule import Constant, Schedule
@@ -26,6 +27,8 @@ class TrainConfig:
     """Name of the recipe this began as; for the record."""
     start: str = ""
     """Checkpoint the weights start from; empty: random weights."""
+    teacher: str = ""
+    """Checkpoint of a robust teacher (a run directory or a checkpoint folder), for objectives that learn from one."""
     data: DataSource = Digits()
     """Where images come from."""
     split: Split = Split()
@@ -64,11 +67,23 @@ class TrainConfig:
     """Attack of the validation pass after each epoch."""
     keep_epochs: tuple[int, ...] = ()
     """Checkpoints kept besides the last two and the selected ones: those after so many epochs."""
+    keep_every: int = 0
+    """Also keep the checkpoint of every so many epochs; 0: none beyond those above."""
     hardware: Hardware = Hardware()
     """Device, precision, compilation."""
 
     def check(self) -> None:
-        """Refuse counts below one."""
+        """Refuse counts below one, and choices that do not fit together."""
+        check_fit(self.objective, self.adversary, self.policy, self.mixing, self.averaging)
+        if self.objective.taught != bool(self.teacher):
+            name = self.objective.registered_name
+            raise ValueError(
+                f"objective {name!r} learns from a teacher: name the checkpoint of a robust network as teacher"
+                if self.objective.taught
+                else f"objective {name!r} learns from no teacher: leave teacher empty"
+            )
+        if self.keep_every < 0:
+            raise ValueError(f"keep_every {self.keep_every} must be at least 1, or 0 for none")
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
         if not 0 <= self.seed < 1 << 31:

@@ -7,7 +7,7 @@ import time
 import torch
 
 from classwise.averaging import NoAveraging
-from classwise.data import Batch, Roles
+from classwise.data import Batch, Resident, Roles
 from classwise.evaluation.admission import check_model
 from classwise.policies.base import all_knobs
 from classwise.progress import default_progress
@@ -48,7 +48,9 @@ def _seconds_per_step(config: TrainConfig, runtime: Runtime, roles: Roles) -> fl
     inner = runtime.place(network).train()
     optimizer = config.optimizer.build(inner.parameters())
     generator = runtime.generator(0)
-    stepper = Stepper(config, runtime, Network(inner, inner), optimizer, data, generator, generator)
+    source = Resident(data, config.augmentation, runtime.device)
+    teacher = inner if config.objective.taught else None  # costs what a teacher of its size would
+    stepper = Stepper(config, runtime, Network(inner, inner), optimizer, source, generator, generator, teacher)
     rows = torch.arange(min(config.batch_size, len(data)))
     x, y = data.batch(rows, runtime.device)
     batch = Batch(x, y, data.groups[rows].to(runtime.device), rows.to(runtime.device), len(rows), slice(None))

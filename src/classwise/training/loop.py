@@ -19,9 +19,12 @@ from classwise.policies.base import all_knobs
 from classwise.progress import Advance, Progress
 from classwise.runs import RunDirectory
 from classwise.runs import checkpoints as shelf
+from classwise.training.acted import first_acts
 from classwise.training.config import TrainConfig
+from classwise.training.fit import check_heeded
+from classwise.training.losses import validation_losses
 from classwise.training.meter import Meter
-from classwise.training.observe import check_needs, measured
+from classwise.training.observe import LOSSES, measured
 from classwise.training.runtime import Runtime
 from classwise.training.state import STREAMS, TrainState
 from classwise.training.step import Network, Stepper
@@ -37,9 +40,10 @@ class Trainer:
         model: The network with its first weights.
         runtime: Device, precision, processes.
         facts: Plain facts kept with every checkpoint, such as class names and input shape.
+        teacher: The network that ``config.teacher`` names.
 
     Raises:
-        ValueError: Parts of the configuration do not fit each other.
+        ValueError: The policy needs groups that are the labels, and they are not.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Trainer:
         model: nn.Module,
         runtime: Runtime,
         facts: Mapping[str, Any],
+        teacher: nn.Module | None = None,
     ) -> None:
         self.config, self.directory, self.roles, self.runtime, self.facts = (
             config,
@@ -59,10 +64,13 @@ class Trainer:
             dict(facts),
         )
         self.needs = config.policy.observes() | frozenset(config.averaging.needs)
-        check_needs(self.needs, config.objective.computes, config.objective.term_names)
-        if measured(config.averaging.needs, "train") or measured(config.averaging.needs, "batch"):
-            raise ValueError("an average may look at validation statistics only: let its needs begin with validation_")
         self.groups = roles.train.num_groups
+        same = self.groups == roles.train.num_classes and torch.equal(roles.train.groups, roles.train.labels)
+        if config.policy.wants_labels() and not same:
+            raise ValueError(
+                f"policy {config.policy.registered_name!r} compares classes with predictions, so its groups must be the "
+                "labels: leave groups out, or use another policy"
+            )
         inner = runtime.place(model)
         network = Network(inner, runtime.wrap(inner))
         generators = {
@@ -92,9 +100,10 @@ class Trainer:
             runtime,
             network,
             self.state.optimizer,
-            roles.train,
+            self.loader.source,
             generators["attack"],
             generators["mixing"],
+            runtime.place(teacher).eval().requires_grad_(False) if teacher is not None else None,
         )
         self.evaluator = Evaluator(
             threats=(config.threat,),
@@ -112,12 +121,23 @@ class Trainer:
         total = config.epochs * len(self.loader)
         with progress.task("train", total) as advance:
             advance(state.step)
-            while state.epochs_done < config.epochs:
+            while state.epochs_done < config.epochs and not self._content():
                 self._epoch(advance)
         if self.runtime.is_main:
             best = {name: epochs for name, (_, epochs) in state.best.items()}
-            self.directory.set_status("finished", epochs=state.epochs_done, steps=state.step, selected=best)
+            self.directory.set_status(
+                "finished",
+                epochs=state.epochs_done,
+                steps=state.step,
+                selected=best,
+                stopped_by_policy=state.epochs_done < config.epochs,
+                acted=first_acts(self.directory.events.read("epoch")),
+            )
         self.runtime.barrier()
+
+    def _content(self) -> bool:
+        """Whether the policy has reached what it is for; not before there is a checkpoint to select."""
+        return self.state.epochs_done > 0 and self.config.policy.finished(self.state.policy)
 
     def _begin(self, progress: Progress) -> None:
         """Statistics before the first epoch, and the checkpoint of the first weights."""
@@ -132,6 +152,7 @@ class Trainer:
                 self.directory.events.append("start", validation={"raw": _plain(table)})
                 self._warn_if_not_robust(table)
         self.state.policy = self.config.policy.on_start(self.state.policy, stats)
+        self.state.average = self.config.averaging.begin(self.state.network.inner.state_dict())
         if self.runtime.is_main:
             self._save(scores={})
 
@@ -170,6 +191,8 @@ class Trainer:
         config, state, epoch = self.config, self.state, self.state.epochs_done
         began = time.perf_counter()
         knobs = all_knobs(config.policy, state.policy, self.groups, self.runtime.device)
+        if not config.policy.steered():
+            check_heeded(config.policy.knobs(state.policy), config.policy, config.objective, config.adversary)
         meter = Meter(measured(self.needs, "train"), self.runtime)
         model = state.network.inner
         model.train()
@@ -229,6 +252,7 @@ class Trainer:
             seconds={"train": trained, "all": seconds},
             train=history,
             knobs={name: values.tolist() for name, values in knobs.items()},
+            policy={name: values.tolist() for name, values in self.config.policy.notes(self.state.policy).items()},
             validation={name: _plain(table) for name, table in tables.items()},
             scores=scores,
         )
@@ -244,7 +268,9 @@ class Trainer:
         for name, (_, epochs) in state.best.items():
             checkpoints.point(name, epochs)
         checkpoints.point("last", number)
-        checkpoints.prune(keep=self.config.keep_epochs)
+        every = self.config.keep_every
+        kept = range(every, number + 1, every) if every else ()
+        checkpoints.prune(keep={*self.config.keep_epochs, *kept})
 
     def _average(self, signal: Mapping[str, Tensor]) -> None:
         self.state.average = self.config.averaging.update(
@@ -261,12 +287,15 @@ class Trainer:
         return self.evaluator.collect(model, data, progress, label="validation").table(0, data.group_names)
 
     def _validation_stats(self, table: ClassTable, epoch: int) -> dict[str, Tensor]:
-        return {
+        stats = {
             "epoch": torch.tensor(epoch),
             "validation_clean": torch.from_numpy(table.clean),
             "validation_robust": torch.from_numpy(table.robust),
             "validation_count": torch.from_numpy(table.n),
         }
+        if LOSSES & {*measured(self.needs, "validation")}:
+            stats |= validation_losses(self.stepper, self.roles.validation, epoch)
+        return stats
 
 
 def _plain(table: ClassTable) -> dict[str, list[float]]:

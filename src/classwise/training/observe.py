@@ -29,16 +29,19 @@ MEASURES: dict[str, Callable[[Outputs, Tensor], Tensor]] = {
     "error": lambda outputs, y: (_adversarial(outputs).argmax(1) != y).float(),
     "margin": lambda outputs, y: probability_margin(_adversarial(outputs), y),
     "cross_entropy": lambda outputs, y: F.cross_entropy(_adversarial(outputs), y, reduction="none"),
+    "clean_cross_entropy": lambda outputs, y: F.cross_entropy(_clean(outputs), y, reduction="none"),
     "label_loss": lambda outputs, y: outputs.terms["label"],
     "robust_loss": lambda outputs, y: outputs.terms["robust"],
     "probabilities": lambda outputs, y: _adversarial(outputs).softmax(1),
 }
 """Measure → per-sample values (N,), or (N, K) for "probabilities" under attack."""
 
-VALIDATION = ("clean", "robust")
-"""Measures of the validation pass: accuracies of the raw weights, clean, and clean and under attack."""
+VALIDATION = ("clean", "robust", "label_loss", "robust_loss")
+"""Measures on validation images, of the raw weights: clean accuracy, accuracy clean and under the validation attack, and
+the objective's own terms under the training attack, in eval mode."""
 
-Sums = dict[str, Tensor]
+LOSSES = frozenset({"label_loss", "robust_loss"})
+"""Those of them that need a pass of the training attack over the validation images."""
 
 
 def check_needs(needs: Collection[str], outputs: Collection[str], terms: Collection[str]) -> None:
@@ -64,9 +67,11 @@ def check_needs(needs: Collection[str], outputs: Collection[str], terms: Collect
                 f"unknown statistic {need!r}: write train_, batch_ or validation_ and one of {', '.join(MEASURES)}, count "
                 f"(validation: {', '.join(VALIDATION)}, count)"
             )
-        if when == "validation" or measure == "count":
+        if measure == "count" or (when == "validation" and measure not in LOSSES):
             continue
-        wanted = {"clean": "clean", "label_loss": "", "robust_loss": ""}.get(measure, "adversarial")
+        wanted = {"clean": "clean", "clean_cross_entropy": "clean", "label_loss": "", "robust_loss": ""}.get(
+            measure, "adversarial"
+        )
         if (wanted and wanted not in outputs) or (measure == "robust_loss" and "robust" not in terms):
             raise ValueError(
                 f"the policy observes {need!r}, which this objective does not compute: use another objective or policy"

@@ -45,10 +45,18 @@ class Steps(Schedule):
     """Epochs at whose start the rate drops."""
     by: float = 0.1
     """Factor of each drop."""
+    to: tuple[float, ...] = ()
+    """Multiples of the first rate after each drop, such as 0.1, 0.01, 0.005, where one factor will not do."""
+
+    def check(self) -> None:
+        """Refuse multiples that do not belong to the drops."""
+        if self.to and len(self.to) != len(self.drops):
+            raise ValueError(f"{len(self.to)} multiples for {len(self.drops)} drops: give one for each, or none")
 
     def factor(self, position: float, epochs: int) -> float:
         """See :class:`Schedule`."""
-        return self.by ** sum(math.floor(position) >= drop for drop in self.drops)
+        done = sum(math.floor(position) >= drop for drop in self.drops)
+        return (1.0, *self.to)[done] if self.to else self.by**done
 
 
 @register("schedule", "one-cycle")

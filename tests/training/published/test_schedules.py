@@ -25,3 +25,12 @@ def test_steps(name: str, world: Any) -> None:
     assert ours[::2] == pytest.approx(rates, rel=1e-12)
     assert ours[1::2] == pytest.approx(rates, rel=1e-12)  # no drop inside an epoch
     assert len(set(rates)) >= 3
+
+
+def test_multiples_of_the_first_rate() -> None:
+    """FAT and the variance regulariser end at 0.005 of the first rate, which no single factor gives."""
+    schedule = Steps(drops=(2, 4, 6), to=(0.1, 0.01, 0.005))
+    factors = [schedule.factor(epoch + share, 8) for epoch in range(8) for share in (0.0, 0.9)]
+    assert factors[::2] == factors[1::2] == [1, 1, 0.1, 0.1, 0.01, 0.01, 0.005, 0.005]
+    with pytest.raises(ValueError, match="2 multiples for 3 drops"):
+        Steps(drops=(2, 4, 6), to=(0.1, 0.01))
