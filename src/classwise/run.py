@@ -17,10 +17,10 @@ from classwise.evaluation.audit import stored_audit
 from classwise.evaluation.plan import plan_audit
 from classwise.progress import Progress, default_progress
 from classwise.runs import RunDirectory, checkpoints
+from classwise.runs.acted import first_acts, inaction
 from classwise.threat import ThreatModel
 from classwise.trained import network_from, selected
 from classwise.training import Runtime, TrainConfig
-from classwise.training.acted import first_acts
 from classwise.training.runtime import Precision, search_precision
 
 
@@ -141,7 +141,8 @@ class Run:
         hardware = self.config.hardware
         runtime = Runtime(configuration.replace(hardware, device=device) if device else hardware)
         folder, averaged = self.checkpoint(checkpoint)
-        described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, after epoch {folder.name})"
+        still = inaction(self.config.policy.registered_name, self.history)
+        described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, after epoch {folder.name}{still})"
         with runtime.session():
             model = runtime.place(self.model(checkpoint)).eval()
             if like is not None:

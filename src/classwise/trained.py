@@ -13,6 +13,7 @@ from classwise.models import ModelBuilder, load_foreign
 from classwise.models.foreign import Weights
 from classwise.models.named import network_named
 from classwise.runs import RunDirectory, checkpoints
+from classwise.runs.acted import inaction
 from classwise.training.config import TrainConfig
 
 
@@ -80,7 +81,8 @@ def find_model(
     config = directory.read_config(TrainConfig) if directory.exists else None
     network, builder = network_from(folder, averaged)
     which = "averaged weights, " if averaged else ""
-    return Trained(network, f"{directory.path.name} ({which}after epoch {folder.name})", builder, config)
+    still = inaction(config.policy.registered_name, directory.events.read("epoch")) if config is not None else ""
+    return Trained(network, f"{directory.path.name} ({which}after epoch {folder.name}{still})", builder, config)
 
 
 def run_facts(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from classwise.run import Run
+from classwise.runs.acted import action
 
 
 def start_summary(run: Run) -> str:
@@ -22,10 +23,12 @@ def run_summary(run: Run) -> str:
     folder, averaged = run.checkpoint()
     entry = _logged(run, "epoch", int(folder.name) - 1)
     which = "averaged" if averaged else "raw"
-    return (
-        f"Selected: {which} weights after epoch {folder.name} of {len(run.history)}, "
-        f"{_validation(entry['validation'][which], run.class_names)}\nNext: classwise audit {run.path}"
-    )
+    validation = _validation(entry["validation"][which], run.class_names)
+    lines = [f"Selected: {which} weights after epoch {folder.name} of {len(run.history)}, {validation}"]
+    if run.directory.status.get("stopped_by_policy"):
+        lines.append(f"Stopped after {len(run.history)} of {run.config.epochs} epochs: the policy's constraints hold.")
+    did = action(run.config.policy.registered_name, run.history)
+    return "\n".join([*lines, *([did] if did else []), f"Next: classwise audit {run.path}"])
 
 
 def _logged(run: Run, event: str, epoch: int | None = None) -> dict[str, Any]:

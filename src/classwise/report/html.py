@@ -19,6 +19,7 @@ from classwise.metrics import ClassTable
 from classwise.report import figures, phrasing
 from classwise.report.images import ExampleImage, example_images
 from classwise.runs import RunDirectory
+from classwise.runs.acted import action
 from classwise.runs.atomic import write_text
 from classwise.runs.checkpoints import read_meta
 
@@ -64,6 +65,7 @@ class RunView:
         state: "running", "finished" or "new".
         epochs: Epochs done.
         conditions: What the validation figures hold for, in words.
+        action: What its class policy did, in a sentence; empty where it has none.
         curves: SVG figures with their captions; empty before the first epoch is done.
         validation: Weights, epochs done, weakest class and its accuracy, mean over classes, for every selected epoch.
         command: Repeats the run.
@@ -75,6 +77,7 @@ class RunView:
     state: str
     epochs: int
     conditions: str
+    action: str
     curves: Sequence[tuple[str, Markup]]
     validation: Sequence[tuple[str, int, str, float, float]]
     command: str
@@ -181,11 +184,13 @@ def _run_view(run: RunDirectory) -> RunView:
         if knobs is not None:
             curves.append(("Class knobs during each epoch; 1 is neutral", Markup(knobs)))
         selected = _selected(events, names)
+    policy = yaml.safe_load(text).get("policy", {}).get("name", "uniform")
     return RunView(
         name=run.path.resolve().name,
         state=run.status["state"],
         epochs=len(events),
         conditions=_validation_conditions(yaml.safe_load(text), events),
+        action=action(policy, events),
         curves=curves,
         validation=selected,
         command=f"classwise train {shlex.quote(str(run.path / 'config.yaml'))} --out NEW",

@@ -19,7 +19,7 @@ from classwise.policies.base import all_knobs
 from classwise.progress import Advance, Progress
 from classwise.runs import RunDirectory
 from classwise.runs import checkpoints as shelf
-from classwise.training.acted import first_acts
+from classwise.runs.acted import first_acts
 from classwise.training.config import TrainConfig
 from classwise.training.fit import check_heeded
 from classwise.training.losses import validation_losses
