@@ -78,7 +78,8 @@ class Run:
         """Folder of a checkpoint, and whether its averaged weights are meant.
 
         Args:
-            which: "selected", "best" (raw weights), "averaged", "last", "start", or a number of epochs.
+            which: "selected", "best" (raw weights), "averaged", "last", "start", or a number of epochs, such as "12", or
+                "12-averaged" for the average as it was then.
 
         Raises:
             ValueError: There is no such checkpoint.
@@ -86,9 +87,10 @@ class Run:
         shelf = self.directory.checkpoints
         if which == "selected":
             return selected(self.directory)
+        epochs = which.removesuffix("-averaged")
         number = (
-            int(which)
-            if which.isdigit()
+            int(epochs)
+            if epochs.isdigit()
             else shelf.pointed(which)
             if which in ("best", "averaged", "last", "start")
             else None
@@ -99,7 +101,7 @@ class Run:
                 f"{str(self.path)!r} has no checkpoint {which!r}: there are selected, best, last and those after {there} epochs; "
                 "keep_epochs keeps more"
             )
-        return shelf.path(number), which == "averaged"
+        return shelf.path(number), which.endswith("averaged")
 
     def model(self, which: str = "selected") -> nn.Module:
         """A network with the weights of a checkpoint, in eval mode, on the CPU; see :meth:`checkpoint`."""

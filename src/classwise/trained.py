@@ -131,6 +131,8 @@ def network_from(folder: Path, averaged: bool, given: nn.Module | None = None) -
     meta: dict[str, Any] = dict(found.meta)
     builder: ModelBuilder = from_plain(ModelBuilder, meta["model"], where=f"{folder}/meta.json: model")
     network = given if given is not None else builder.build(len(meta["class_names"]), tuple(meta["shape"]))
+    if averaged and not found.averaged:
+        raise ValueError(f"{str(folder)!r} holds no averaged weights: none had been admitted then; take the raw ones")
     try:
         network.load_state_dict(dict(found.averaged if averaged else found.model))
     except RuntimeError as error:

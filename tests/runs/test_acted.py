@@ -73,7 +73,7 @@ def test_a_policy_that_never_acted_is_named_wherever_its_model_is(
     assert "never acted" not in str(cw.compare(audits["plain"], audits["early"]))
     assert "The policy calibrated-radius never acted" in run_summary(late)
     assert "The policy combined acted: batch weights from epoch 1, radius from epoch 2 of 2 on." in run_summary(early)
-    assert "policy" not in run_summary(plain)
+    assert "The policy" not in run_summary(plain)
     page = late.report(tmp_path / "late.html").read_text(encoding="utf-8")
     assert "The policy calibrated-radius never acted" in page
     live = cw.audit(tmp_path / "late", attacks="pgd-1", progress=Silent(), data=toy)
