@@ -86,5 +86,5 @@ def test_what_cannot_be_picked_is_refused(finished: cw.Run, tmp_path: Path) -> N
     config = cw.configuration.replace(finished.config, averaging=cw.averaging.NoAveraging(), keep_every=0, epochs=1)
     data = cw.Dataset("toy", images(0), lambda: images(1, 40))
     single = cw.train(config, tmp_path / "single", data=data, progress=Silent())
-    with pytest.raises(ValueError, match="has kept 1 trained checkpoint: .* train with keep_every 1"):
+    with pytest.raises(ValueError, match=r"has kept 1 trained checkpoint: .* train with keep_every 1"):
         picked_on_test(single, progress=Silent())

@@ -66,6 +66,10 @@ class ClassPolicy(Component):
         """Why this makes no sense with an objective, beyond what ``needs`` and ``steers`` tell; empty: it does."""
         return ""
 
+    def looks_first(self) -> bool:
+        """Whether it wants its validation statistics before the first epoch too: where ``on_start`` is written."""
+        return type(self).on_start is not ClassPolicy.on_start
+
     def reduction(self) -> str | None:
         """The reducer asked for; see ``reducer``."""
         return self.reducer

@@ -52,6 +52,10 @@ class Combined(ClassPolicy):
         """See :class:`ClassPolicy`."""
         return next((reason for member in self.members if (reason := member.refusal(objective))), "")
 
+    def looks_first(self) -> bool:
+        """See :class:`ClassPolicy`."""
+        return any(member.looks_first() for member in self.members)
+
     def reduction(self) -> str | None:
         """See :class:`ClassPolicy`."""
         return next((reducer for member in self.members if (reducer := member.reduction())), None)

@@ -145,13 +145,14 @@ class Trainer:
         if self.runtime.is_main:
             self.directory.set_status("running")
             self.directory.events.cut(0)
-        if measured(self.needs, "validation") or self.config.start:
+        policy = self.config.policy
+        if self.config.start or (policy.looks_first() and measured(policy.observes(), "validation")):
             table = self._validate(self.state.network.inner, progress)
-            stats = self._validation_stats(table, epoch=-1)
+            stats = self._validation_stats(table, epoch=-1) if policy.looks_first() else stats
             if self.runtime.is_main:
                 self.directory.events.append("start", validation={"raw": _plain(table)})
                 self._warn_if_not_robust(table)
-        self.state.policy = self.config.policy.on_start(self.state.policy, stats)
+        self.state.policy = policy.on_start(self.state.policy, stats)
         self.state.average = self.config.averaging.begin(self.state.network.inner.state_dict())
         if self.runtime.is_main:
             self._save(scores={})
