@@ -27,6 +27,7 @@ from classwise.models import PreActResNet18
 from classwise.policies.base import all_knobs
 from classwise.training import Hardware, Runtime, TrainConfig
 from classwise.training.meter import Meter
+from classwise.training.observe import measured
 from classwise.training.runtime import has_bf16
 from classwise.training.step import Network, Stepper
 from report import write_result
@@ -123,7 +124,7 @@ class LoopStep:
         self.model = runtime.place(model).train()
         self.policy_state = config.policy.init(CLASSES)
         self.knobs = all_knobs(config.policy, self.policy_state, CLASSES, runtime.device)
-        self.meter = Meter([], runtime)
+        self.meter = Meter(measured(config.policy.observes(), "train"), runtime)
         self.stepper = Stepper(
             config,
             runtime,

@@ -91,7 +91,7 @@ def train(
                 "group_names": list(roles.train.group_names),
                 "shape": list(roles.train.shape),
             }
-            teacher = find_model(config.teacher).network if config.teacher else None
+            teacher = _teacher(config, roles)
             trainer = Trainer(config, directory, roles, model, runtime, facts, teacher)
             if runtime.is_main:
                 directory.begin(config)
@@ -389,6 +389,20 @@ def _network(config: TrainConfig, roles: Roles, live: nn.Module | None) -> nn.Mo
     if config.start:
         return find_model(config.start, config.model, classes, shape).network
     return config.model.build(classes, shape)
+
+
+def _teacher(config: TrainConfig, roles: Roles) -> nn.Module | None:
+    """The network that the objective learns from, where it learns from one."""
+    if not config.teacher:
+        return None
+    teacher = find_model(config.teacher, None, roles.train.num_classes, roles.train.shape).network
+    try:
+        check_model(teacher, roles.validation, device_of(teacher))
+    except ValueError as error:
+        raise ValueError(
+            f"the teacher {config.teacher!r} cannot teach here, name one that was trained on the same classes: {error}"
+        ) from error
+    return teacher
 
 
 def _write_environment(directory: RunDirectory, runtime: Runtime) -> None:

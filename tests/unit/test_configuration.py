@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_named(plain: dict[str, object], message: str) -> N
         ("threat: {radius: 8}", r"threat: radius 8 is larger than the whole pixel range .* write 8/255"),
         ("threat: {norm: linff}", r"threat.norm: 'linff' is not one of its values: did you mean 'linf'\?"),
         ("threat: {radius: -8/255}", "threat.radius: radius '-8/255' must be a finite number of at least 0"),
-        ("policy: {name: kl-dro, tau: -1}", r"policy: tau -1.0 and begin 0 must be at least 0"),
+        ("policy: {name: kl-dro, tau: -1}", r"policy: tau -1.0 must be at least 0"),
         ("epochs: 0", "epochs 0 and batch_size 128 must be at least 1"),
         ("hardware: {threads: -1}", "hardware: threads -1 must be at least 1"),
         ("- epochs", "must hold a mapping of fields, not list"),

@@ -2,7 +2,9 @@
 
 from classwise.attacks.apgd import APGD
 from classwise.attacks.base import Attack, Classifier, Inner
+from classwise.attacks.boundary_balanced import BoundaryBalancedPGD
 from classwise.attacks.fab import FAB
+from classwise.attacks.friendly import FriendlyPGD
 from classwise.attacks.pgd import PGD
 from classwise.attacks.square import Square
 from classwise.attacks.stepwise import Rows, Stepwise
@@ -14,7 +16,9 @@ __all__ = [
     "PGD",
     "SUITES",
     "Attack",
+    "BoundaryBalancedPGD",
     "Classifier",
+    "FriendlyPGD",
     "Inner",
     "Rows",
     "Square",

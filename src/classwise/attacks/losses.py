@@ -5,6 +5,7 @@ Larger is always closer to success: a wrong prediction, or for the targeted loss
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch.nn.functional as F
@@ -54,7 +55,24 @@ def targeted_loss(name: TargetedLoss, logits: Tensor, y: Tensor, target: Tensor)
 
 def kl_from_clean(logits: Tensor, reference: Tensor) -> Tensor:
     """KL(p(x) || p(x')) per sample: the clean prediction ``reference`` is the first argument (TRADES, eq. 3)."""
-    return F.kl_div(logits.log_softmax(1), reference.softmax(1), reduction="none").sum(1)
+    log_p = reference.log_softmax(1)  # finite where p underflows to 0, and so is its gradient
+    return (log_p.exp() * (log_p - logits.log_softmax(1))).sum(1)
+
+
+def kl_from_uniform_over_others(logits: Tensor, y: Tensor) -> Tensor:
+    """KL(U || q) per sample, (N,): how unevenly the wrong classes share what the label leaves them, in nats, at least 0.
+
+    U is uniform over the K - 1 wrong classes and q is the prediction renormalised over them. Neither the logit of the
+    label nor a number added to all logits changes it; with two classes there is one wrong class and the value is 0.
+
+    Args:
+        logits: (N, K), K at least 2.
+        y: (N,) labels, int64.
+    """
+    others = logits.shape[1] - 1
+    label = y[:, None]
+    log_sum = logits.scatter(1, label, float("-inf")).logsumexp(1)
+    return log_sum - logits.scatter(1, label, 0).sum(1) / others - math.log(others)
 
 
 def logit_margin(logits: Tensor, y: Tensor) -> Tensor:

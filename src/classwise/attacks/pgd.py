@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import ClassVar, Literal
@@ -49,6 +50,9 @@ class PGD(Stepwise):
     """Runs from different starts; a fooling result is kept before one that is not, then the larger loss."""
     stop_when_fooled: bool = False
     """Whether a sample stops moving once it is misclassified (equals "any iterate fooled")."""
+    box: Literal["each-step", "before-ball", "end"] = "each-step"
+    """When a point is clipped to the box: after it was brought back into the ball, before (the l_2 code of TRADES), or only
+    at the end (FAAL, algorithm 1 as printed)."""
     l1_share: float = 0.01
     """Only in l_1: share of coordinates that one step moves, those with the largest gradient; 0.01 as in SLIDE."""
 
@@ -82,9 +86,9 @@ class PGD(Stepwise):
     def begin(self, model: Classifier, threat: ThreatModel, rows: Rows, noise: Noise) -> Rows:
         """See :class:`Stepwise`."""
         loss, start = self._problem(Inner())
-        memory = {"point": self._first(start, rows.x, threat, rows.radius, noise)}
+        memory = {"point": first_point(start, rows.x, threat, rows.radius, noise)}
         if loss == "kl":
-            with torch.no_grad(), _full_precision(rows.x):
+            with torch.no_grad(), full_precision(rows.x):
                 memory["reference"] = widen(model(rows.x))
         return replace(rows, best=memory["point"], memory=memory)
 
@@ -122,11 +126,11 @@ class PGD(Stepwise):
         number = per_sample((self.steps * steps_scale).ceil(), x)
         reference = inner.reference
         if loss == "kl" and reference is None:
-            with torch.no_grad(), _full_precision(x):
+            with torch.no_grad(), full_precision(x):
                 reference = widen(model(x))
         best, best_value, best_fooled = x, None, None
         for _ in range(self.restarts):
-            first = self._first(start, x, threat, radius, noise)
+            first = first_point(start, x, threat, radius, noise)
             x_adv = self._ascend(model, x, y, threat, radius, step, number, first, loss, reference)
             if self.restarts == 1:
                 return x_adv
@@ -156,11 +160,6 @@ class PGD(Stepwise):
             return (self.relative_step * radius.amax()).expand_as(radius)
         return torch.full_like(radius, self._length(threat))
 
-    def _first(self, start: Start, x: Tensor, threat: ThreatModel, radius: Tensor, noise: Noise) -> Tensor:
-        if start == "uniform":
-            return threat.uniform_start(x, radius, noise)
-        return x + 0.001 * noise.normal(x) if start == "gauss" else x
-
     def _ascend(
         self,
         model: Classifier,
@@ -176,7 +175,7 @@ class PGD(Stepwise):
     ) -> Tensor:
         for i in range(self.steps):
             # At the tiny start of a KL attack only some 60 % of bf16 gradient signs are right.
-            with _full_precision(x) if i == 0 and loss == "kl" else nullcontext():
+            with full_precision(x) if i == 0 and loss == "kl" else nullcontext():
                 moved, logits = self._moved(model, x, y, threat, radius, step, x_adv, loss, reference)
             if self.stop_when_fooled:
                 moved = torch.where(per_sample(logits.argmax(1) == y, x), moved, x_adv)
@@ -195,14 +194,24 @@ class PGD(Stepwise):
         loss: AttackLoss,
         reference: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """One step from a point, and the logits at that point."""
-        point = point.detach().requires_grad_()
-        with torch.enable_grad():
-            logits = widen(model(point))
-            (gradient,) = torch.autograd.grad(attack_loss(loss, logits, y, reference).sum(), point)
-        with torch.no_grad():
-            gradient = gradient.nan_to_num(0, 0, 0)
-            return threat.project(point + step * threat.ascent(gradient, point, self.l1_share), x, radius), logits
+        return climb(
+            model,
+            x,
+            point,
+            threat,
+            radius,
+            step,
+            lambda logits: attack_loss(loss, logits, y, reference),
+            self.l1_share,
+            back=lambda moved: self._back(moved, x, threat, radius),
+        )
+
+    def _back(self, moved: Tensor, x: Tensor, threat: ThreatModel, radius: Tensor) -> Tensor:
+        """A point after a step, brought back as ``box`` says."""
+        if self.box == "each-step":
+            return threat.project(moved, x, radius)
+        boxed = moved.clamp(0, 1) if self.box == "before-ball" else moved
+        return x + threat.shrink(boxed - x, radius)
 
     def _judge(
         self, model: Classifier, x_adv: Tensor, y: Tensor, loss: AttackLoss, reference: Tensor | None
@@ -213,5 +222,53 @@ class PGD(Stepwise):
             return attack_loss(loss, logits, y, reference), logit_margin(logits, y) <= 0
 
 
-def _full_precision(x: Tensor) -> torch.autocast:
+def first_point(start: Start, x: Tensor, threat: ThreatModel, radius: Tensor, noise: Noise) -> Tensor:
+    """Where an attack begins, (N, …): a random point of the ball, a point close to the original, or the original."""
+    if start == "uniform":
+        return threat.uniform_start(x, radius, noise)
+    return x + 0.001 * noise.normal(x) if start == "gauss" else x
+
+
+def climb(
+    model: Classifier,
+    x: Tensor,
+    point: Tensor,
+    threat: ThreatModel,
+    radius: Tensor,
+    step: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    l1_share: float = 0.01,
+    shake: Tensor | None = None,
+    back: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One step from a point up a loss, then back into the ball and the box.
+
+    Args:
+        model: The classifier.
+        x: Originals (N, …).
+        point: Where the step begins, (N, …).
+        threat: Norm.
+        radius: Radius of each sample (N,).
+        step: Length of the step of each sample, shaped to broadcast against ``x``.
+        loss: Losses (N,) of logits (N, K); their gradient is followed.
+        l1_share: See :meth:`ThreatModel.ascent`.
+        shake: Added after the step and before the projection, (N, …); None: nothing.
+        back: Brings a point back; None: :meth:`ThreatModel.project`.
+
+    Returns:
+        The new point, and the logits (N, K) at the old one.
+    """
+    point = point.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = widen(model(point))
+        (gradient,) = torch.autograd.grad(loss(logits).sum(), point)
+    with torch.no_grad():
+        gradient = gradient.nan_to_num(0, 0, 0)
+        moved = point + step * threat.ascent(gradient, point, l1_share)
+        moved = moved if shake is None else moved + shake
+        return threat.project(moved, x, radius) if back is None else back(moved), logits
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """A context without autocast on the device of a tensor."""
     return torch.autocast(x.device.type, enabled=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from classwise import api, registry
-from classwise.cli import CHECK_FAILED
+from classwise.cli import CHECK_FAILED, OK
 from classwise.cli.flags import named_data, parse
 from classwise.models.foreign import Weights
 from classwise.models.named import network_named
@@ -20,13 +20,15 @@ from classwise.trained import run_facts
 
 @dataclass(frozen=True)
 class Flags:
-    """Look for what makes a model's robust accuracy come out too high, such as masked gradients.
+    """Look for what makes a model's robust accuracy come out too high, such as masked gradients; or check a plug-in.
 
-    Attacks up to 100 images. Exit code 3 where a check fails. What each check looks at: docs/believable.md.
+    Attacks up to 100 images. Exit code 3 where a check fails. What each check looks at: docs/believable.md. Given a Python
+    file, checks every component that it registers against the contract of its kind: docs/plugins.md.
     """
 
     model: tyro.conf.Positional[Path]
-    """A run directory, a checkpoint folder, or a file of weights (then give --data and --network)."""
+    """A run directory, a checkpoint folder, or a file of weights (then give --data and --network); or a plug-in, a .py file
+    (then without options; its code is run)."""
     data: str | None = None
     """Data set whose test images are used, such as cifar10; default: that of the run."""
     data_dir: Path | None = None
@@ -54,6 +56,8 @@ class Flags:
 def main(arguments: list[str]) -> int:
     """Run the command."""
     flags = parse(Flags, "check", arguments)
+    if flags.model.suffix == ".py":
+        return _check_plugin(flags.model, arguments)
     for path in flags.plugin:
         registry.load_plugin(path)
     data = named_data(flags.data, flags.data_dir)
@@ -77,4 +81,17 @@ def main(arguments: list[str]) -> int:
         split="test",
     )
     print(checks_text(checks, everything=True))
-    return CHECK_FAILED if any(each.verdict == "fail" for each in checks) else 0
+    return CHECK_FAILED if any(each.verdict == "fail" for each in checks) else OK
+
+
+def _check_plugin(path: Path, arguments: list[str]) -> int:
+    from classwise.testing import check_plugin
+    from classwise.testing.text import plugin_text
+
+    options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    if options:
+        raise ValueError(f"{options[0]} is for checks of a model: to check a plug-in write `classwise check {path}`")
+    examined = check_plugin(path)
+    print(plugin_text(path, examined))
+    passed = all(finding.passed for each in examined for finding in each.findings)
+    return OK if passed else CHECK_FAILED

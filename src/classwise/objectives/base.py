@@ -59,10 +59,16 @@ class Objective(Component):
     """
 
     kind: ClassVar[str] = "objective"
-    heeds: ClassVar[frozenset[str]] = frozenset()
-    """Class knobs, beyond the weights of its terms, that it reads from ``SampleInfo.knobs``."""
-    taught: ClassVar[bool] = False
-    """Whether it needs the logits of a teacher."""
+
+    @property
+    def heeds(self) -> frozenset[str]:
+        """Class knobs, beyond the weights of its terms, that it reads from ``SampleInfo.knobs``."""
+        return frozenset()
+
+    @property
+    def taught(self) -> bool:
+        """Whether it needs the logits of a teacher."""
+        return False
 
     @property
     def inner(self) -> Inner:

@@ -17,8 +17,13 @@ from classwise.registry import register
 class Combined(ClassPolicy):
     """The multipliers of its members, multiplied knob by knob; each member keeps a state of its own.
 
-    Source: CFA is calibrated radius + calibrated regularisation; FAAL may run on top of a calibrated radius.
     Two members that reduce the loss in different ways are refused.
+
+    Source: CFA is calibrated radius and regularisation (sections 4.1, 4.2); FRL (Reweight+Remargin) is constraint
+    reweight and constraint remargin (section 4.3); other combinations are ours.
+    Departures: none.
+    Observes: what its members observe, each statistic once.
+    Costs: what its members cost.
     """
 
     members: tuple[ClassPolicy, ...]

@@ -14,8 +14,10 @@ from classwise.registry import register
 class Fixed(ClassPolicy):
     """Knobs that never change: one value per group, or an empty list for "all 1".
 
-    Source: the one-class ablations of FRL (ICML 2021, figure 6: weight 1.0 to 4.5 times, margin 1.0 to 2.5 times).
-    Observes nothing, costs nothing.
+    Source: the one-class ablation of FRL (Xu et al. 2021, section 5.3 and figure 3: weight 1.0 to 4.5 times, radius 1.0 to 2.5).
+    Departures: none.
+    Observes: nothing.
+    Costs: nothing.
     """
 
     radius: tuple[float, ...] = ()

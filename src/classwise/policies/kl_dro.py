@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -21,27 +23,56 @@ class KLDRO(ClassPolicy):
     """Weight the classes of each batch by the distribution, within a KL ball around uniform, that is worst for them.
 
     With class scores l_c of the perturbed images, q = argmax q.l subject to KL(uniform || q) <= tau; the loss is
-    (P / B) sum_i q_(y_i) L_i with P the number of classes present, so tau = 0 is the base method.
+    (P / B) sum_i q_(y_i) L_i with P the number of classes present, so tau = 0 is the base method. As tau grows it
+    approaches group DRO, which weighs the worst class of the batch alone.
 
-    Source: Zhang et al. 2024 (FAAL), eq. 6-9 and algorithm 1; code TrustAI/FAAL b20ee9d. Departures: closed-form
-    solution instead of a convex program per batch; scores are class means over the classes present (the code's
-    objective sums over samples, and gives absent classes weight that no sample uses); factor P instead of K.
-    Observes the logits of the training step; costs one small solve per batch and no synchronisation.
+    Source: Zhang et al. 2024 (FAAL), eq. 6-10 and algorithm 1; code TrustAI/FAAL b20ee9d, which is scores
+    "sample-sums", missing "minus-one", normaliser "all". The paper trains from scratch with tau 0, then 0.25 from epoch
+    100 and 0.5 from epoch 150 on. Group DRO: Sagawa et al. 2020, per batch and without their step-wise update.
+    Departures: closed form instead of a convex program per batch; the defaults look at the classes present only, since
+    the code's sums give a class that is absent from the batch more weight, which no sample uses, than any class with
+    a negative margin; factor P instead of K. Attack, start and clipping are those of the base method.
+    Observes: the scores of the batch, from the logits of the training step.
+    Costs: one small solve per batch and no synchronisation.
     """
 
     tau: float = 0.5
-    """Radius of the ball in nats, at least 0."""
-    begin: int = 0
-    """First epoch (counted from 0) with class weights; before it the base method."""
+    """Radius of the ball in nats, at least 0 (0: the base method, .inf: all weight on the worst class, ties share)."""
+    stage_epochs: tuple[int, ...] = ()
+    """Epochs (counted from 0, rising, at least 1) from which on another radius holds, such as 100, 150."""
+    stage_taus: tuple[float, ...] = ()
+    """The radii from those epochs on in nats, such as 0.25, 0.5; before the first of them it is ``tau``."""
     score: Literal["margin", "cross-entropy", "error"] = "margin"
-    """Class score: mean of (largest other probability - probability of the label), cross-entropy, or error rate."""
+    """Sample score: largest other probability - probability of the label, cross-entropy, or error (0 or 1)."""
+    scores: Literal["class-means", "sample-sums"] = "class-means"
+    """Class score: the mean over the samples of a class, or their sum as in the published code."""
+    missing: Literal["exclude", "minus-one"] = "exclude"
+    """A class without samples in the batch gets no weight, or takes part with mean score -1 (its sum is 0)."""
+    normaliser: Literal["present", "all"] = "present"
+    """Factor of the weights: the number of classes in the batch, or of all classes as in the published code."""
     direction: Literal["reverse", "forward"] = "reverse"
     """Ball KL(uniform || q) as in the paper ("reverse"), or KL(q || uniform)."""
 
     def check(self) -> None:
-        """Refuse a negative ball."""
-        if not self.tau >= 0 or self.begin < 0:
-            raise ValueError(f"tau {self.tau} and begin {self.begin} must be at least 0")
+        """Refuse a negative ball, and stages that are not in order."""
+        for name, taus in (("tau", (self.tau,)), ("stage_taus", self.stage_taus)):
+            for tau in taus:
+                if not tau >= 0:
+                    raise ValueError(f"{name} {tau} must be at least 0 (.inf: all weight on the worst class)")
+        if len(self.stage_epochs) != len(self.stage_taus):
+            raise ValueError(
+                f"stage_epochs has {len(self.stage_epochs)} entries, stage_taus {len(self.stage_taus)}: "
+                "give one radius for each epoch"
+            )
+        if any(later <= earlier for earlier, later in pairwise((0, *self.stage_epochs))):
+            raise ValueError(
+                f"stage_epochs {list(self.stage_epochs)} must rise and be at least 1: tau holds from epoch 0 on"
+            )
+
+    def tau_at(self, epoch: int) -> float:
+        """The radius of the ball in an epoch (counted from 0), in nats."""
+        begun = [tau for begin, tau in zip(self.stage_epochs, self.stage_taus, strict=True) if begin <= epoch]
+        return begun[-1] if begun else self.tau
 
     def observes(self) -> frozenset[str]:
         """See :class:`ClassPolicy`."""
@@ -49,9 +80,24 @@ class KLDRO(ClassPolicy):
 
     def on_batch(self, state: State, stats: Stats) -> tuple[Tensor | None, State]:
         """See :class:`ClassPolicy`."""
-        if self.tau == 0 or int(stats["epoch"]) < self.begin:
+        tau = self.tau_at(int(stats["epoch"]))
+        if tau == 0:
             return None, state
-        present = stats["batch_count"] > 0
-        scores = torch.where(present, stats[_SCORES[self.score]], 0)
-        weights = worst_case_weights(scores, self.tau, present=present, direction=self.direction)
-        return weights * present.sum(), state
+        count = stats["batch_count"]
+        present = count > 0
+        scores = torch.where(present, stats[_SCORES[self.score]], -1.0)
+        if self.scores == "sample-sums":
+            scores = scores * count
+        taking_part = present if self.missing == "exclude" else torch.ones_like(present)
+        if tau == math.inf:
+            weights = _worst_alone(scores, taking_part)
+        else:
+            weights = worst_case_weights(scores, tau, present=taking_part, direction=self.direction)
+        return weights * (present.sum() if self.normaliser == "present" else len(count)), state
+
+
+def _worst_alone(scores: Tensor, taking_part: Tensor) -> Tensor:
+    """Equal weights (G,) for the classes with the largest score, 0 for the others."""
+    scores = scores.masked_fill(~taking_part, -math.inf)
+    worst = (scores == scores.amax()).to(scores)
+    return worst / worst.sum()

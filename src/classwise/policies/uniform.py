@@ -10,4 +10,4 @@ from classwise.registry import register
 @register("policy", "uniform", "none")
 @config
 class Uniform(ClassPolicy):
-    """Every class gets the same radius and the same weight. Observes nothing, costs nothing."""
+    """Every class gets the same radius and the same weight: no class-wise treatment. Observes nothing, costs nothing."""

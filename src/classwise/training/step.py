@@ -97,11 +97,12 @@ class Stepper:
             info = self.info(batch, knobs)
 
         def gradient(weights: Sequence[nn.Parameter]) -> list[Tensor]:
-            with buffers_kept(self.network.inner), self.runtime.autocast():
-                outputs = objective(self.network.inner, batch.x, x_adv, batch.y, info)
-            loss = torch.stack([term.sum() for term in outputs.terms.values()]).sum() / batch.total
-            loss = loss if outputs.penalty is None else loss + outputs.penalty / self.runtime.world
-            found = torch.autograd.grad(loss, weights, allow_unused=True)
+            with buffers_kept(self.network.inner):  # until after the backward, which refuses buffers that were written
+                with self.runtime.autocast():
+                    outputs = objective(self.network.inner, batch.x, x_adv, batch.y, info)
+                loss = torch.stack([term.sum() for term in outputs.terms.values()]).sum() / batch.total
+                loss = loss if outputs.penalty is None else loss + outputs.penalty / self.runtime.world
+                found = torch.autograd.grad(loss, weights, allow_unused=True)
             return [
                 torch.zeros_like(weight) if each is None else self.runtime.sum(each)
                 for weight, each in zip(weights, found, strict=True)

@@ -12,6 +12,7 @@ from classwise.threat import ThreatModel, l2, linf
 World = Any
 THREATS = {"linf": linf("8/255"), "l2": l2(0.5)}
 SAMPLES = 30
+CASES = {"linf": "aa_apgd_linf.npz", "l2": "aa_apgd_l2.npz"}
 
 
 class Once:
@@ -46,7 +47,7 @@ def test_progress_is_checked_when_the_published_code_does(steps: str, world: Wor
 
 @pytest.mark.parametrize("norm", THREATS)
 def test_cross_entropy(norm: str, world: World) -> None:
-    case = world.arrays(f"aa_apgd_{norm}.npz")
+    case = world.arrays(CASES[norm])
     rows = ascended(world, THREATS[norm], APGD())
     assert torch.equal(~rows.fooled, case["ce_acc"].bool())
     assert float((rows.memory["best_loss"] - case["ce_loss_best"]).abs().max()) <= 1e-5
@@ -58,7 +59,7 @@ def test_cross_entropy(norm: str, world: World) -> None:
 
 @pytest.mark.parametrize("norm", THREATS)
 def test_difference_of_logits_ratio(norm: str, world: World) -> None:
-    case = world.arrays(f"aa_apgd_{norm}.npz")
+    case = world.arrays(CASES[norm])
     rows = ascended(world, THREATS[norm], APGD(loss="dlr"))
     assert torch.equal(~rows.fooled, case["dlr_acc"].bool())
     # Beyond 1 the ratio nears its pole, where the first logit meets the third and rounding decides the path.
@@ -69,7 +70,7 @@ def test_difference_of_logits_ratio(norm: str, world: World) -> None:
 
 @pytest.mark.parametrize("norm", THREATS)
 def test_targeted_ratio(norm: str, world: World) -> None:
-    case = world.arrays(f"aa_apgd_{norm}.npz")
+    case = world.arrays(CASES[norm])
     # The published ranking counts the label, so that a misclassified image may be driven towards it; audits attack
     # none of those, and ours never aims at the label.
     correct = world.net()(world.x_eval[:SAMPLES]).argmax(1) == world.y_eval[:SAMPLES]

@@ -11,12 +11,13 @@ from classwise.evaluation.collect import Evaluator
 from classwise.threat import l2, linf
 
 World = Any
+CASES = {"linf": "aa_standard_linf.npz", "l2": "aa_standard_l2.npz"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_standard_suite_leaves_as_many_as_the_reference(norm: str, world: World) -> None:
-    case = world.arrays(f"aa_standard_{norm}.npz")
+    case = world.arrays(CASES[norm])
     threat = {"linf": linf, "l2": l2}[norm](float(case["eps"]))
     data = ClassData(world.x_eval.float(), world.y_eval, tuple("0123456789"))
     outcomes = Evaluator([threat], attack_list("standard"), batch_size=64).collect(world.net().float(), data)

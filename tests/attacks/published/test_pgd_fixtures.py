@@ -73,16 +73,16 @@ def test_mean_losses_of_the_evaluation_set(world: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "threat", "restarts"),
     [
-        ("pgd_linf_eval", linf, 1),
-        ("pgd_linf_eval_2restarts", linf, 2),
-        ("pgd_l2_rice128", l2, 1),
-        ("pgd_l2_frl_eval", l2, 1),
+        ("pgd_linf_eval.npz", linf, 1),
+        ("pgd_linf_eval_2restarts.npz", linf, 2),
+        ("pgd_l2_rice128.npz", l2, 1),
+        ("pgd_l2_frl_eval.npz", l2, 1),
     ],
 )
 def test_pgd_in_float32(
     name: str, threat: Callable[[float], ThreatModel], restarts: int, world: Any, given_noise: Callable[..., Any]
 ) -> None:
-    case = world.arrays(f"{name}.npz")
+    case = world.arrays(name)
     eps, step, steps = float(case["eps"]), repr(float(case["step"])), int(case["steps"])
     draws = (world.normal, case["radius_unit"]) if threat is l2 else (world.unit, 1 - world.unit)
     attack = PGD(steps=steps, step_size=step, restarts=restarts, loss="cross-entropy", start="uniform")

@@ -140,8 +140,9 @@ def step(world: World, given_noise: Callable[..., Any], monkeypatch: pytest.Monk
         monkeypatch.setattr("classwise.training.step.GeneratorNoise", lambda *_: given_noise(*draws))
         steps = int(case["steps"]) if "steps" in case else 10
         attack = adversary or PGD(steps=steps, step_size=repr(float(case["step"])), bn_mode=bn_mode)
+        threat = axes.pop("threat", None) or linf(repr(float(case.get("eps", torch.tensor(EPS)))))
         plan = TrainConfig(
-            threat=linf(repr(float(case.get("eps", torch.tensor(EPS))))),
+            threat=threat,
             adversary=attack,
             hardware=Hardware(device="cpu", precision="fp32"),
             **axes,
