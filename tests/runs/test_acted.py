@@ -78,3 +78,19 @@ def test_a_policy_that_never_acted_is_named_wherever_its_model_is(
     assert "The policy calibrated-radius never acted" in page
     live = cw.audit(tmp_path / "late", attacks="pgd-1", progress=Silent(), data=toy)
     assert live.plan.model.endswith("; policy calibrated-radius never acted)")
+
+
+def test_an_average_that_took_in_nothing_is_told(toy: cw.Dataset, tmp_path: Path) -> None:
+    config = cw.TrainConfig(
+        split=cw.data.Split(at_least=4),
+        model=cw.models.Linear(),
+        adversary=cw.attacks.PGD(steps=1),
+        validation_attack=cw.attacks.PGD(steps=1),
+        averaging=cw.averaging.Gated(threshold=1.0),
+        epochs=1,
+        batch_size=12,
+    )
+    shut = cw.train(config, tmp_path / "shut", data=toy, progress=Silent())
+    assert "The average gated-ema took in no epoch" in run_summary(shut)
+    wide = cw.configuration.replace(config, averaging=cw.averaging.Gated(threshold=0.0))
+    assert "took in no epoch" not in run_summary(cw.train(wide, tmp_path / "open", data=toy, progress=Silent()))

@@ -27,6 +27,9 @@ def run_summary(run: Run) -> str:
     lines = [f"Selected: {which} weights after epoch {folder.name} of {len(run.history)}, {validation}"]
     if run.directory.status.get("stopped_by_policy"):
         lines.append(f"Stopped after {len(run.history)} of {run.config.epochs} epochs: the policy's constraints hold.")
+    average = run.config.averaging.registered_name
+    if average != "none" and run.directory.checkpoints.pointed("averaged") is None:
+        lines.append(f"The average {average} took in no epoch: none began late enough, or none passed its gate.")
     did = action(run.config.policy.registered_name, run.history)
     return "\n".join([*lines, *([did] if did else []), f"Next: classwise audit {run.path}"])
 
