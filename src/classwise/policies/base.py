@@ -46,7 +46,8 @@ class ClassPolicy(Component):
     reducer: ClassVar[str | None] = None
     """How weighted terms become one number ("mean", "weight-sum", "joint-weight-sum"); None: the policy does not care."""
     steers: ClassVar[Collection[str]] = ()
-    """Knobs it may set; () leaves that open, and each is looked at when it is set."""
+    """Knobs it may set, so that a choice in which nothing heeds them is refused when it is configured; others are looked
+    at when they are set."""
     label_groups: ClassVar[bool] = False
     """Whether it makes sense only where the groups are the labels."""
 

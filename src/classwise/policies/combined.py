@@ -45,9 +45,8 @@ class Combined(ClassPolicy):
         return frozenset().union(*(member.observes() for member in self.members))
 
     def steered(self) -> frozenset[str]:
-        """See :class:`ClassPolicy`. Open where it is open for a member."""
-        each = [member.steered() for member in self.members if member.registered_name != "uniform"]
-        return frozenset().union(*each) if all(each) else frozenset()
+        """See :class:`ClassPolicy`."""
+        return frozenset().union(*(member.steered() for member in self.members))
 
     def wants_labels(self) -> bool:
         """See :class:`ClassPolicy`."""

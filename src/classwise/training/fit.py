@@ -8,8 +8,8 @@ from classwise.attacks import Attack
 from classwise.averaging import Averaging
 from classwise.mixing import Mixing
 from classwise.objectives import Objective
-from classwise.policies import KNOBS, ClassPolicy
-from classwise.training.observe import check_needs, measured
+from classwise.policies import KNOBS, ClassPolicy, Combined
+from classwise.training.observe import check_names, measured, uncomputed
 
 
 def check_fit(
@@ -18,19 +18,25 @@ def check_fit(
     """Refuse choices on the axes that make no sense together.
 
     Raises:
-        ValueError: Two of them do not fit; the message says why.
+        ValueError: Two of them do not fit; the message names both and says why.
     """
-    needs = policy.observes() | frozenset(averaging.needs)
-    check_needs(needs, objective.computes, objective.term_names)
+    check_names(averaging.needs)
     if measured(averaging.needs, "train") or measured(averaging.needs, "batch"):
-        raise ValueError("an average may look at validation statistics only: let its needs begin with validation_")
-    check_heeded(policy.steered(), policy, objective, adversary)
-    for name, reason in (
-        (f"policy {policy.registered_name!r}", policy.refusal(objective)),
-        (f"mixing {mixing.registered_name!r}", mixing.refusal(objective.attacked)),
-    ):
-        if reason:
-            raise ValueError(f"{name} makes no sense with objective {objective.registered_name!r}: {reason}")
+        raise ValueError(
+            f"averaging {averaging.registered_name!r} looks at training statistics: an average may look at validation "
+            "statistics only, so let its needs begin with validation_"
+        )
+    for member in _members(policy):
+        check_names(member.observes())
+        missing = uncomputed(member.observes(), objective.computes, objective.term_names)
+        if missing:
+            raise ValueError(
+                f"policy {member.registered_name!r} observes {missing[0]!r}, which objective "
+                f"{objective.registered_name!r} does not compute: use another objective or policy"
+            )
+        check_heeded(member.steered(), member, objective, adversary)
+        _refuse(f"policy {member.registered_name!r}", member.refusal(objective), objective)
+    _refuse(f"mixing {mixing.registered_name!r}", mixing.refusal(objective.attacked), objective)
 
 
 def check_heeded(knobs: Collection[str], policy: ClassPolicy, objective: Objective, adversary: Attack) -> None:
@@ -41,8 +47,27 @@ def check_heeded(knobs: Collection[str], policy: ClassPolicy, objective: Objecti
     """
     heeded = {"weight", *objective.term_names, *objective.heeds} | (adversary.heeds if objective.attacked else set())
     idle = sorted(name for name in knobs if name not in heeded)
-    if idle:
-        raise ValueError(
-            f"policy {policy.registered_name!r} sets the {KNOBS.get(idle[0], idle[0])}, which neither objective "
-            f"{objective.registered_name!r} nor attack {adversary.registered_name!r} heeds: choose others, or another policy"
-        )
+    if not idle:
+        return
+    attack = (
+        f"nor attack {adversary.registered_name!r} heeds"
+        if objective.attacked
+        else "heeds, and no attack is run with it"
+    )
+    raise ValueError(
+        f"policy {policy.registered_name!r} sets the {KNOBS.get(idle[0], idle[0])}, which "
+        f"{'neither ' if objective.attacked else 'not even '}objective {objective.registered_name!r} {attack}: "
+        "choose others, or another policy"
+    )
+
+
+def _members(policy: ClassPolicy) -> list[ClassPolicy]:
+    """The policies that a combined one consists of, or the policy itself."""
+    if not isinstance(policy, Combined):
+        return [policy]
+    return [each for member in policy.members for each in _members(member)]
+
+
+def _refuse(what: str, reason: str, objective: Objective) -> None:
+    if reason:
+        raise ValueError(f"{what} makes no sense with objective {objective.registered_name!r}: {reason}")

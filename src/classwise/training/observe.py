@@ -44,38 +44,48 @@ LOSSES = frozenset({"label_loss", "robust_loss"})
 """Those of them that need a pass of the training attack over the validation images."""
 
 
-def check_needs(needs: Collection[str], outputs: Collection[str], terms: Collection[str]) -> None:
-    """Refuse statistics that do not exist or that this objective does not compute.
+def check_names(needs: Collection[str]) -> None:
+    """Refuse statistics that do not exist.
 
     Args:
         needs: Names such as "train_robust".
-        outputs: Which logits the objective computes: "clean", "adversarial".
-        terms: Its terms.
 
     Raises:
-        ValueError: One of them cannot be measured.
+        ValueError: One of them is unknown.
     """
+    allowed = {
+        "validation": [*VALIDATION, "count"],
+        "train": [*MEASURES, "count"],
+        "batch": [*MEASURES, "count"],
+    }
     for need in needs:
         when, _, measure = need.partition("_")
-        allowed = {
-            "validation": [*VALIDATION, "count"],
-            "train": [*MEASURES, "count"],
-            "batch": [*MEASURES, "count"],
-        }
         if measure not in allowed.get(when, []):
             raise ValueError(
                 f"unknown statistic {need!r}: write train_, batch_ or validation_ and one of {', '.join(MEASURES)}, count "
                 f"(validation: {', '.join(VALIDATION)}, count)"
             )
+
+
+def uncomputed(needs: Collection[str], outputs: Collection[str], terms: Collection[str]) -> list[str]:
+    """Statistics, sorted, that an objective does not compute.
+
+    Args:
+        needs: Names such as "train_robust", all of them known.
+        outputs: Which logits the objective computes: "clean", "adversarial".
+        terms: Its terms.
+    """
+    missing = []
+    for need in sorted(needs):
+        when, _, measure = need.partition("_")
         if measure == "count" or (when == "validation" and measure not in LOSSES):
             continue
-        wanted = {"clean": "clean", "clean_cross_entropy": "clean", "label_loss": "", "robust_loss": ""}.get(
-            measure, "adversarial"
-        )
-        if (wanted and wanted not in outputs) or (measure == "robust_loss" and "robust" not in terms):
-            raise ValueError(
-                f"the policy observes {need!r}, which this objective does not compute: use another objective or policy"
-            )
+        if measure in LOSSES:
+            there = measure.removesuffix("_loss") in terms
+        else:
+            there = ("clean" if measure in ("clean", "clean_cross_entropy") else "adversarial") in outputs
+        missing += [] if there else [need]
+    return missing
 
 
 def measured(needs: Collection[str], when: str) -> list[str]:
