@@ -27,6 +27,10 @@ KNOBS = {
 """Class knobs, one value per group, all neutral at 1."""
 
 
+REDUCERS = ("mean", "weight-sum", "joint-weight-sum")
+"""Divisors of a batch's loss: its samples, of each term the sum of its weights, or of all terms the sum of all weights."""
+
+
 @config
 class ClassPolicy(Component):
     """Base class of policies: pure functions of vectors with one entry per group.
@@ -44,7 +48,7 @@ class ClassPolicy(Component):
     needs: ClassVar[Collection[str]] = ()
     """Statistics the policy observes."""
     reducer: ClassVar[str | None] = None
-    """How weighted terms become one number ("mean", "weight-sum", "joint-weight-sum"); None: the policy does not care."""
+    """How weighted terms become one number, one of ``REDUCERS``; None: the policy does not care."""
     steers: ClassVar[Collection[str]] = ()
     """Knobs it may set, so that a choice in which nothing heeds them is refused when it is configured; others are looked
     at when they are set."""

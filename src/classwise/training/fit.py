@@ -9,6 +9,7 @@ from classwise.averaging import Averaging
 from classwise.mixing import Mixing
 from classwise.objectives import Objective
 from classwise.policies import KNOBS, ClassPolicy, Combined
+from classwise.policies.base import REDUCERS
 from classwise.training.observe import check_names, measured, uncomputed
 
 
@@ -35,6 +36,10 @@ def check_fit(
                 f"{objective.registered_name!r} does not compute: use another objective or policy"
             )
         check_heeded(member.steered(), member, objective, adversary)
+        if member.reduction() not in (None, *REDUCERS):
+            raise ValueError(
+                f"policy {member.registered_name!r} asks for the reducer {member.reduction()!r}: known are {', '.join(REDUCERS)}"
+            )
         _refuse(f"policy {member.registered_name!r}", member.refusal(objective), objective)
     _refuse(f"mixing {mixing.registered_name!r}", mixing.refusal(objective.attacked), objective)
 
