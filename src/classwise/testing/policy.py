@@ -13,6 +13,7 @@ from torch import Tensor
 
 from classwise import registry
 from classwise.policies import KNOBS, ClassPolicy, Combined, State
+from classwise.policies.base import REDUCERS
 from classwise.testing import device
 from classwise.testing.demand import BreachError, Demand, demand, examine, raised, require
 from classwise.testing.drive import EPOCHS, Call, Drive, difference, drive, plain_call
@@ -24,7 +25,6 @@ from classwise.testing.statistics import UnmeasuredError, World
 from classwise.training.observe import check_names
 
 GROUPS = (2, 3, 10, 43)
-REDUCERS = ("mean", "weight-sum", "joint-weight-sum")
 
 _FEWER, _SHORT = 90, 12  # epochs, where the length does not matter
 _CLOSE = 1e-6  # sums in another order differ by rounding, also in float32
