@@ -41,6 +41,7 @@ _HOMES = {
     "Selection": "classwise.selection",
     "Estimate": "classwise.metrics",
     "mean_one": "classwise.policies",
+    "export": "classwise.exported",
 }
 _PACKAGES = {
     "attacks",
@@ -80,6 +81,7 @@ __all__ = [
     "compare",
     "config",
     "data",
+    "export",
     "finetune",
     "l1",
     "l2",
@@ -117,6 +119,7 @@ if TYPE_CHECKING:
     from classwise.configuration import config
     from classwise.data import ClassData, Dataset
     from classwise.evaluation import AuditResult, Comparison
+    from classwise.exported import export
     from classwise.metrics import Estimate
     from classwise.models.normalized import Normalized
     from classwise.objectives import Objective

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +16,9 @@ from classwise.attacks.base import Classifier
 from classwise.attacks.suite import Attacks
 from classwise.configuration import replace, to_plain
 from classwise.data import ClassData, Dataset, GivenData, Roles
+from classwise.data.duplicates import warn_of_duplicates
+from classwise.data.imbalance import WORTH_SAYING, describe_balance, imbalance
+from classwise.data.roles import roles_of
 from classwise.evaluation import AuditResult, Comparison, compare_audits, shards
 from classwise.evaluation.admission import check_model
 from classwise.evaluation.audit import run_audit
@@ -26,7 +30,7 @@ from classwise.evaluation.sanity import full_checks
 from classwise.evaluation.smoothing import Sampling, Stop
 from classwise.models import GivenModel, ModelBuilder, weights_digest
 from classwise.models.foreign import Weights
-from classwise.progress import Progress, default_progress
+from classwise.progress import Progress, Silent, default_progress
 from classwise.radius import Radius
 from classwise.recipes import recipe as recipe_named
 from classwise.run import Run
@@ -80,7 +84,8 @@ def train(
         if directory.status["state"] == "finished":
             return Run(out, data, network)
         data = data or config.data.load()
-        roles = config.split.apply(data.train)
+        roles = roles_of(data, config.split)
+        progress = progress or default_progress()
         with runtime.session(config.seed):
             model = _network(config, roles, network)
             check_model(model, roles.validation, device_of(model))
@@ -98,8 +103,9 @@ def train(
                 _write_environment(directory, runtime)
                 for plugin in plugins:
                     directory.keep_plugin(plugin)
-                _write_roles(directory, roles)
-            trainer.fit(progress or default_progress())
+                _write_roles(directory, roles, data)
+                _say_imbalance(roles, config, progress)
+            trainer.fit(progress)
     return Run(out, data, network)
 
 
@@ -415,12 +421,19 @@ def _write_environment(directory: RunDirectory, runtime: Runtime) -> None:
         write_json(path, facts)
 
 
-def _write_roles(directory: RunDirectory, roles: Roles) -> None:
-    """Index lists and checksums of the roles, for the record."""
-    write_json(
-        directory.path / "splits.json",
-        {
-            name: {"sha256": data.checksum(), "index": data.index.tolist()}
-            for name, data in (("train", roles.train), ("validation", roles.validation))
-        },
-    )
+def _write_roles(directory: RunDirectory, roles: Roles, data: Dataset) -> None:
+    """Index lists and checksums of the roles, and images that are in both, for the record."""
+    named = {"train": roles.train, "validation": roles.validation}
+    facts: dict[str, Any] = {
+        name: {"sha256": part.checksum(), "index": part.index.tolist()} for name, part in named.items()
+    }
+    if data.held_out is not None:
+        facts["held_out"] = vars(data.held_out)
+    facts["duplicates"] = [vars(each) for each in warn_of_duplicates(named, data.called)]
+    write_json(directory.path / "splits.json", facts)
+
+
+def _say_imbalance(roles: Roles, config: TrainConfig, progress: Progress) -> None:
+    """A line on standard error where classes are imbalanced and nothing is done about it."""
+    if imbalance(roles.train) >= WORTH_SAYING and not config.balanced and not isinstance(progress, Silent):
+        print(describe_balance(roles.train), file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any
 from classwise.evaluation import AuditResult
 from classwise.run import Run
 from classwise.runs.checkpoints import read_meta
-from classwise.selection import Selection
+from classwise.selection import BestSum, Last, Selection
 
 AVERAGED = "-averaged"
 
@@ -22,20 +22,26 @@ def picked_on_test(run: Run, rule: Selection | None = None, **how: Any) -> Audit
 
     Args:
         run: A run that kept several checkpoints (``keep_every``, ``keep_epochs``).
-        rule: How checkpoints are ranked, here by their table on test images; default: the run's own rule.
+        rule: How checkpoints are ranked, here by their table on test images; default: the run's own rule, or where that
+            is "last" the sum of average and worst-class accuracy.
         **how: As for :meth:`classwise.Run.audit`, which also keeps the audit of every checkpoint.
 
     Raises:
         ValueError: The run kept fewer than two checkpoints, or the rule looks at no accuracy.
     """
-    rule = rule or run.config.selection
+    rule = rule or (BestSum() if isinstance(run.config.selection, Last) else run.config.selection)
+    if not run.config.keep_every and not run.config.keep_epochs:
+        raise ValueError(
+            f"{str(run.path)!r} kept only its last and its selected checkpoints: there is nothing to pick from; train with "
+            "keep_every 1 to keep them all"
+        )
     names = candidates(run)
     if len(names) < 2:
         raise ValueError(
             f"{str(run.path)!r} has kept {len(names)} trained checkpoint: there is nothing to pick from; train with "
             "keep_every 1 to keep them all"
         )
-    if rule.registered_name == "last":
+    if isinstance(rule, Last):
         raise ValueError("the rule 'last' picks nothing by accuracy: give best-average, best-worst or best-sum")
     audits = {name: run.audit(checkpoint=name, **how) for name in names}
     best = max(enumerate(names), key=lambda each: (rule.score(audits[each[1]].table(), 0), each[0]))[1]

@@ -19,7 +19,7 @@ from classwise.progress import Progress, default_progress
 from classwise.runs import RunDirectory, checkpoints
 from classwise.runs.acted import first_acts, inaction
 from classwise.threat import ThreatModel
-from classwise.trained import network_from, selected
+from classwise.trained import check_held_out, network_from, selected
 from classwise.training import Runtime, TrainConfig
 from classwise.training.runtime import Precision, search_precision
 
@@ -69,9 +69,14 @@ class Run:
 
     @property
     def dataset(self) -> Dataset:
-        """The data set it was trained on."""
+        """The data set it was trained on.
+
+        Raises:
+            ValueError: It cannot be loaded, or the images that test images are held out of are no longer the same.
+        """
         if self._dataset is None:
             self._dataset = self.config.data.load()
+            check_held_out(self.directory, self._dataset)
         return self._dataset
 
     def checkpoint(self, which: str = "selected") -> tuple[Path, bool]:

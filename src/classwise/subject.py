@@ -13,7 +13,8 @@ from classwise.data import ClassData, Dataset
 from classwise.models import ModelBuilder
 from classwise.models.foreign import Weights
 from classwise.run import Run
-from classwise.trained import find_model
+from classwise.runs import RunDirectory
+from classwise.trained import check_held_out, find_model
 from classwise.training import Hardware, Runtime, TrainConfig
 
 
@@ -50,10 +51,12 @@ def find_subject(
     elif isinstance(model, Path | str):
         sample = data.train if isinstance(data, Dataset) else data
         classes, shape = (sample.num_classes, sample.shape) if sample is not None else (0, (0, 0, 0))
-        found = find_model(model, network, classes, shape, weights)
+        path, found = Path(model), find_model(model, network, classes, shape, weights)
         config, described, model = found.config, found.described, found.network
         runtime = Runtime(Hardware(device=device))
-        dataset = config.data.load() if config is not None and data is None else None
+        if config is not None and data is None:
+            dataset = config.data.load()
+            check_held_out(RunDirectory(path if RunDirectory(path).exists else path.parent.parent), dataset)
     split = split or ("given" if isinstance(data, ClassData) else "test")
     if data is None and dataset is None:
         raise ValueError("no data given: name a data set, or audit a run that knows its own")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from classwise.configuration import from_plain
+from classwise.data import Dataset
 from classwise.models import ModelBuilder, load_foreign
 from classwise.models.foreign import Weights
 from classwise.models.named import network_named
@@ -95,8 +97,26 @@ def run_facts(path: Path) -> dict[str, Any]:
     if owner is None or path.is_file():
         return {}
     config = RunDirectory(owner).read_config(TrainConfig)
-    problem = ("data", "split", "model", "threat", "augmentation", "batch_size", "hardware", "validation_attack")
+    problem = ("data", "split", "model", "threat", "augmentation", "batch_size", "hardware")
     return {field: getattr(config, field) for field in problem}
+
+
+def check_held_out(directory: RunDirectory, data: Dataset) -> None:
+    """Refuse a collection of images that has changed since a run held its test images out of it.
+
+    Raises:
+        ValueError: It has; images that the run was trained on could be test images now.
+    """
+    path = directory.path / "splits.json"
+    if data.held_out is None or not path.exists():
+        return
+    kept = json.loads(path.read_text(encoding="utf-8")).get("held_out")
+    if kept is not None and (kept["sha256"], kept["index"]) != (data.held_out.sha256, list(data.held_out.index)):
+        raise ValueError(
+            f"{data.name!r} has changed since {str(directory.path)!r} was trained on it ({len(kept['index'])} test images were "
+            f"held out then and {len(data.held_out.index)} now), so test images could be images it was trained on: put the files "
+            "back as they were, or audit a folder of new images with --data"
+        )
 
 
 def selected(directory: RunDirectory) -> tuple[Path, bool]:

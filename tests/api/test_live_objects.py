@@ -82,8 +82,8 @@ def test_what_was_set_by_hand_in_a_repair_stays(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_loaded_data_set_knows_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CIFAR10, "_find", lambda self: Path())
-    monkeypatch.setattr("classwise.data.cifar10._read", lambda folder, files: dataset().train)
+    monkeypatch.setattr("classwise.data.cifar10.official_folder", lambda *_: Path())
+    monkeypatch.setattr("classwise.data.cifar10._read", lambda files: dataset().train)
     assert CIFAR10(folder="x").load().source == CIFAR10(folder="x")
     assert cw.data.load("digits").source == cw.data.Digits()
 

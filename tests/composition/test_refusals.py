@@ -1,6 +1,7 @@
 """What makes no sense together is refused when the configuration is built, in a sentence that names both parts."""
 
 import itertools
+import math
 import re
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from classwise import ClassData, Dataset, TrainConfig, config, train
+from classwise.attacks import PGD
 from classwise.averaging import Averaging, EpochEMA
 from classwise.configuration import replace
 from classwise.mixing import GaussianNoise, SameClassMixup
@@ -229,3 +231,34 @@ def test_whatever_is_refused_is_admitted_with_the_mend() -> None:
         policy=Combined(members=(ConstraintReweight(), ConstraintRemargin(), ErrorReweight())), objective=Trades()
     )
     assert issubclass(GatedByTraining, Averaging)
+
+
+def test_two_setters_of_beta_are_refused() -> None:
+    with pytest.raises(ValueError, match="'calibrated-regularisation' is in the combination twice"):
+        Combined(members=(CalibratedRegularisation(), CalibratedRegularisation(offset=0.3)))
+    with pytest.raises(ValueError, match=r"reduce the loss in different ways \(mean, weight-sum\)"):
+        Combined(members=(CalibratedRegularisation(), ConstraintReweight()))
+
+
+def test_a_step_is_scaled_once() -> None:
+    fields = {"objective": Trades(), "policy": SimilarityTransfer()}
+    with pytest.raises(
+        ValueError, match=r"'similarity-transfer' scales the attack's step by itself, .* leave step_from"
+    ):
+        TrainConfig(adversary=PGD(step_from="sample"), **fields)
+    assert TrainConfig(adversary=PGD(), **fields).adversary == PGD()
+
+
+def test_an_unknown_reducer_is_refused() -> None:
+    @config
+    class Strange(KLDRO):
+        reducer = "median"
+
+    with pytest.raises(ValueError, match="asks for the reducer 'median': known are mean, weight-sum"):
+        TrainConfig(policy=Strange())
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_multipliers_that_are_no_finite_numbers_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="finite numbers of at least 0"):
+        Fixed(radius=(1.0, value))

@@ -39,6 +39,13 @@ def batch_bytes(pixels: np.ndarray, labels: list[int]) -> bytes:
     return b"\x80\x02}(U\x06labels" + listed + b"U\x04data" + data + b"u."
 
 
+def publish(monkeypatch: pytest.MonkeyPatch, **changed) -> None:
+    """Changes what is known of the published archive."""
+    (download,) = ARCHIVES["cifar10"].downloads
+    published = replace(ARCHIVES["cifar10"], downloads=(replace(download, **changed),))
+    monkeypatch.setitem(ARCHIVES, "cifar10", published)
+
+
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     """Six batches of eight images in ``tmp_path / FOLDER``; their MD5s replace the published ones."""
@@ -50,7 +57,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarr
         content = batch_bytes(pixels[file], [(int(file[-1], 36) + i) % 10 for i in range(8)])
         (tmp_path / FOLDER / file).write_bytes(content)
         sums[file] = hashlib.md5(content).hexdigest()
-    monkeypatch.setitem(ARCHIVES, "cifar10", replace(ARCHIVES["cifar10"], files=sums))
+    publish(monkeypatch, members={f"{FOLDER}/{file}": md5 for file, md5 in sums.items()})
     return pixels
 
 
@@ -117,7 +124,9 @@ def test_even_with_the_right_sum_a_bomb_is_not_run(small: dict[str, np.ndarray],
 
     content = pickle.dumps(Bomb(), 2)
     (tmp_path / FOLDER / "data_batch_1").write_bytes(content)
-    monkeypatch.setitem(ARCHIVES["cifar10"].files, "data_batch_1", hashlib.md5(content).hexdigest())
+    (download,) = ARCHIVES["cifar10"].downloads
+    sums = {**download.members, f"{FOLDER}/data_batch_1": hashlib.md5(content).hexdigest()}
+    publish(monkeypatch, members=sums)
     with pytest.raises(ValueError, match=r"asks for .* nothing in it was run"):
         load("cifar10", folder=tmp_path)
     assert not (tmp_path / "was-run").exists()
@@ -218,14 +227,22 @@ def test_members_outside_the_folder_are_ignored(batches, offer, tmp_path: Path):
     assert not [path for path in tmp_path.rglob("*") if path.name in ("evil", "absolute", "link", "sub")]
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
-def test_a_batch_that_is_no_plain_file_is_refused(batches, offer, tmp_path: Path, kind: bytes):
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (tarfile.SYMTYPE, r"holds '.*data_batch_1' not as a file but as a link or device: delete it"),
+        (tarfile.LNKTYPE, r"holds '.*data_batch_1' not as a file"),
+        (tarfile.FIFOTYPE, r"holds '.*data_batch_1' not as a file"),
+        (tarfile.DIRTYPE, r"does not hold '.*data_batch_1'"),
+    ],
+)
+def test_a_batch_that_is_no_plain_file_is_refused(batches, offer, tmp_path: Path, kind: bytes, message: str):
     secret = tmp_path / "secret"
     secret.write_bytes(b"untouched")
     offer({**batches, f"{FOLDER}/data_batch_1": link(kind, str(secret))})
-    with pytest.raises(ValueError, match=r"holds 'data_batch_1' not as a file: delete it"):
+    with pytest.raises(ValueError, match=message):
         fetch("cifar10", tmp_path / "to", progress=False)
-    assert not any((tmp_path / "to" / FOLDER).iterdir())
+    assert "data_batch_1" not in {path.name for path in (tmp_path / "to" / FOLDER).iterdir()}
     assert secret.read_bytes() == b"untouched"
 
 
@@ -244,7 +261,7 @@ def test_wrong_content_and_missing_members_are_refused(batches, offer, tmp_path:
     with pytest.raises(ValueError, match=r"'data_batch_5' in .* has not its published MD5"):
         fetch("cifar10", tmp_path / "to", progress=False)
     offer({name: content for name, content in batches.items() if not name.endswith("test_batch")})
-    with pytest.raises(ValueError, match=r"cannot be unpacked .*test_batch.*: delete it and fetch again"):
+    with pytest.raises(ValueError, match=r"does not hold '.*test_batch' .*: delete it and fetch"):
         fetch("cifar10", tmp_path / "to", progress=False)
 
 
@@ -253,7 +270,7 @@ def test_a_truncated_archive_is_refused(batches, offer, tmp_path: Path, keep: fl
     archive = offer(batches)
     whole = archive.read_bytes()
     archive.write_bytes(whole[: int(keep * len(whole))])
-    with pytest.raises(ValueError, match=r"cannot be unpacked"):
+    with pytest.raises(ValueError, match=r"cannot be unpacked|breaks off"):
         fetch("cifar10", tmp_path / "to", progress=False)
 
 
@@ -302,7 +319,7 @@ def test_the_real_download_checks_the_sum_and_draws_a_bar(
 ):
     archive = packed(tmp_path / "www" / "small.tar.gz", batches)
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-    monkeypatch.setitem(ARCHIVES, "cifar10", replace(ARCHIVES["cifar10"], url=f"{server}/small.tar.gz", md5=md5))
+    publish(monkeypatch, url=f"{server}/small.tar.gz", md5=md5)
     folder = fetch("cifar10", tmp_path / "to", progress=progress)
     assert sorted(path.name for path in folder.iterdir()) == BATCHES
     drawn = capsys.readouterr().err
@@ -312,12 +329,12 @@ def test_the_real_download_checks_the_sum_and_draws_a_bar(
 
 def test_a_download_with_another_sum_is_deleted(batches, server, tmp_path: Path, monkeypatch):
     packed(tmp_path / "www" / "small.tar.gz", batches)
-    monkeypatch.setitem(ARCHIVES, "cifar10", replace(ARCHIVES["cifar10"], url=f"{server}/small.tar.gz"))
+    publish(monkeypatch, url=f"{server}/small.tar.gz")
     with pytest.raises(ValueError, match=r"has not the published MD5 c58f.* and was deleted: try again later"):
         fetch("cifar10", tmp_path / "to", progress=False)
     assert not any((tmp_path / "to" / FOLDER).iterdir())
     assert not (tmp_path / "to" / "small.tar.gz").exists()
-    monkeypatch.setitem(ARCHIVES, "cifar10", replace(ARCHIVES["cifar10"], url=f"{server}/absent.tar.gz"))
+    publish(monkeypatch, url=f"{server}/absent.tar.gz")
     with pytest.raises(ValueError, match=r"cannot reach .*HTTPError: 404"):
         fetch("cifar10", tmp_path / "to", progress=False)
 
@@ -353,4 +370,4 @@ def test_the_official_files_hold_the_official_images(decoder: ModuleType, tmp_pa
 def test_class_names_and_sums_agree_with_the_reference_reader(decoder: ModuleType, shared: Path):
     part = np.load(shared / "data" / "cifar10" / "test_a_200.npz", allow_pickle=False)
     assert tuple(str(name) for name in part["class_names"]) == CLASS_NAMES
-    assert dict(ARCHIVES["cifar10"].files) == decoder.MD5
+    assert ARCHIVES["cifar10"].files == decoder.MD5

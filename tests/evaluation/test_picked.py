@@ -75,6 +75,10 @@ def test_the_command_refuses_flags_that_contradict_it(finished: cw.Run, capsys: 
 
 
 def test_what_cannot_be_picked_is_refused(finished: cw.Run, tmp_path: Path) -> None:
+    every = cw.configuration.replace(finished.config, selection=Last())
+    data = cw.Dataset("toy", images(0), lambda: images(1, 40))
+    run = cw.train(every, tmp_path / "last", data=data, progress=Silent())
+    assert "(best-sum of 7 checkpoints)" in picked_on_test(run, attacks="pgd-1", progress=Silent()).plan.model
     with pytest.raises(ValueError, match="the rule 'last' picks nothing"):
         picked_on_test(finished, Last(), progress=Silent())
     with pytest.raises(ValueError, match="holds no averaged weights"):
@@ -86,5 +90,7 @@ def test_what_cannot_be_picked_is_refused(finished: cw.Run, tmp_path: Path) -> N
     config = cw.configuration.replace(finished.config, averaging=cw.averaging.NoAveraging(), keep_every=0, epochs=1)
     data = cw.Dataset("toy", images(0), lambda: images(1, 40))
     single = cw.train(config, tmp_path / "single", data=data, progress=Silent())
-    with pytest.raises(ValueError, match=r"has kept 1 trained checkpoint: .* train with keep_every 1"):
+    with pytest.raises(
+        ValueError, match=r"kept only its last and its selected checkpoints: .* train with keep_every 1"
+    ):
         picked_on_test(single, progress=Silent())

@@ -1,4 +1,4 @@
-"""The pre-activation ResNet-18: shape, parameter count, and its wiring against plain functions."""
+"""Pre-activation ResNets: shape, parameter count, and their wiring against plain functions."""
 
 import pytest
 import torch
@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from classwise import registry
 from classwise.configuration import from_plain, to_plain
-from classwise.models import ModelBuilder, PreActResNet18
-from classwise.models.preact_resnet import PreActBlock
+from classwise.models import ModelBuilder, PreActResNet18, PreActResNet34, PreActResNet50
+from classwise.models.facts import count_parameters
+from classwise.models.preact_resnet import PreActBlock, PreActBottleneck
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 8, 8), (2, 9, 13)])
@@ -120,3 +121,66 @@ def test_it_is_a_component():
 def test_a_width_below_one_is_refused(width: int):
     with pytest.raises(ValueError, match=f"width {width} .* at least 1"):
         PreActResNet18(width=width)
+
+
+# --- 34 and 50 layers ---
+
+
+@pytest.mark.parametrize("final_norm", [True, False])
+@pytest.mark.parametrize(("kind", "expansion"), [(PreActResNet34, 1), (PreActResNet50, 4)])
+@pytest.mark.parametrize(("w", "classes", "channels"), [(64, 10, 3), (3, 200, 1)])
+def test_deeper_networks_have_the_parameters_of_their_closed_form(kind, expansion, w, classes, channels, final_norm):
+    count, entering = 9 * channels * w, w
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        width = w * 2**stage
+        leaving = expansion * width
+        for block in range(blocks):
+            if kind is PreActResNet50:
+                count += 2 * (entering + width + width) + entering * width + 9 * width**2 + width * leaving
+            else:
+                count += 2 * (entering + width) + 9 * entering * width + 9 * width**2
+            count += entering * leaving if entering != leaving or (stage and block == 0) else 0
+            entering = leaving
+    count += (2 * entering if final_norm else 0) + entering * classes + classes
+    assert count_parameters(kind(width=w, final_norm=final_norm), classes, (channels, 32, 32)) == count
+
+
+@pytest.mark.parametrize(("kind", "depth"), [(PreActResNet34, 34), (PreActResNet50, 50)])
+def test_the_name_counts_the_layers(kind, depth: int):
+    model = kind(width=1).build(10, (3, 8, 8))
+    layers = [name for name, each in model.named_modules() if isinstance(each, nn.Conv2d | nn.Linear)]
+    assert sum("project" not in name for name in layers) == depth
+    assert sum("project" in name for name in layers) == (4 if depth == 50 else 3)
+
+
+@pytest.mark.parametrize(("channels", "stride"), [(3, 1), (8, 1), (8, 2), (5, 2)])
+def test_a_bottleneck_equals_plain_functions(channels: int, stride: int):
+    torch.manual_seed(0)
+    block = PreActBottleneck(channels, 2, stride).double().eval()
+    for each in block.modules():
+        if isinstance(each, nn.BatchNorm2d):
+            nn.init.normal_(each.weight), nn.init.normal_(each.bias)
+            each.running_mean.normal_(), each.running_var.uniform_(0.5, 2)
+    x = torch.randn(2, channels, 7, 6, dtype=torch.float64)
+
+    def norm_relu(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+        scale = norm.weight / (norm.running_var + 1e-5).sqrt()
+        shift = norm.bias - norm.running_mean * scale
+        return (x * scale[:, None, None] + shift[:, None, None]).clamp(min=0)
+
+    active = norm_relu(x, block.norm1)
+    y = norm_relu(F.conv2d(active, block.conv1.weight), block.norm2)
+    y = F.conv2d(y, block.conv2.weight, stride=stride, padding=1)
+    y = F.conv2d(norm_relu(y, block.norm3), block.conv3.weight)
+    assert (block.project is None) == (channels == 8 and stride == 1)
+    shortcut = x if block.project is None else F.conv2d(active, block.project.weight, stride=stride)
+    torch.testing.assert_close(block(x), y + shortcut)
+
+
+@pytest.mark.parametrize("kind", [PreActResNet34, PreActResNet50])
+def test_deeper_ones_are_components_with_the_same_fields(kind):
+    name = kind.__name__.lower().replace("preactresnet", "preact-resnet")
+    assert registry.get("model", name) is kind
+    assert to_plain(kind(final_norm=False)) == {"name": name, "final_norm": False, "width": 64}
+    with pytest.raises(ValueError, match=r"width 0 .* at least 1"):
+        kind(width=0)

@@ -215,7 +215,9 @@ class TestRefusals:
         assert "no robust term" in policy.refusal(VarianceRegularised())
 
     def test_when_a_configuration_is_built(self) -> None:
-        with pytest.raises(ValueError, match=r"'combined' makes no sense with objective 'trades': its beta is 1"):
+        with pytest.raises(
+            ValueError, match=r"'calibrated-regularisation' makes no sense with objective 'trades': its beta is 1"
+        ):
             TrainConfig(objective=Trades(beta=1), policy=Combined(members=(CalibratedRegularisation(),)))
         with pytest.raises(
             ValueError, match="sets the multiplier of the robust term, which neither objective 'pgd-at'"

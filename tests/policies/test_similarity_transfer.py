@@ -154,7 +154,7 @@ def test_wrong_fields_and_objectives_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             SimilarityTransfer(**fields)
-    with pytest.raises(ValueError, match="observes 'train_probabilities', which this objective does not compute"):
+    with pytest.raises(ValueError, match=r"observes 'train_probabilities', which objective '[a-z-]+' does not compute"):
         TrainConfig(policy=SimilarityTransfer(), objective=Natural())
     for objective in (AdversarialTraining(), Trades()):
         assert TrainConfig(policy=SimilarityTransfer(), objective=objective).policy.wants_labels()

@@ -166,7 +166,7 @@ PRINTED: list[tuple[str, dict[str, Any]]] = [
     ("fat", {"adversary.budget": 0, "adversary.budget_epochs": (50, 90), "adversary.jitter": 0.001}),
     ("fat-trades", {"adversary.jitter": 0, "objective.beta": 6}),
     ("awp-at", {"perturbation.gamma": 0.01, "perturbation.begin": 0, "threat.radius": 8 / 255}),
-    ("awp-trades", {"perturbation.gamma": 0.005, "perturbation.begin": 10}),
+    ("awp-trades", {"perturbation.gamma": 0.005, "perturbation.begin": 9}),
     ("mart", {"objective.beta": 5, "optimizer.lr": 0.01, "optimizer.weight_decay": 3.5e-3, "threat.radius": 0.031}),
     ("trades", {"objective.beta": 6, "epochs": 76, "optimizer.weight_decay": 2e-4}),
     ("absld", {"objective.robust_share": 5 / 6, "policy.rate": 0.1, "policy.low": 0.5, "policy.high": 5}),

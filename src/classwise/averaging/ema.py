@@ -31,9 +31,11 @@ class EpochEMA(Averaging):
     """Whether BatchNorm's running statistics are averaged like weights or copied from the live model."""
 
     def check(self) -> None:
-        """Refuse a decay outside [0, 1)."""
+        """Refuse a decay outside [0, 1) and a negative epoch."""
         if not 0 <= self.decay < 1:
             raise ValueError(f"decay {self.decay} must lie in [0, 1)")
+        if self.start < 0:
+            raise ValueError(f"start {self.start} counts epochs from 0: leave it at 0 or above")
 
     def update(self, average: Weights, model: Mapping[str, Tensor], signal: Signal) -> Weights:
         """See :class:`Averaging`."""

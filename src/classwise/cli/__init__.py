@@ -14,7 +14,7 @@ VERBS = {
     "demo": "Train, audit, repair and audit again on bundled images of digits; writes a report. Takes minutes.",
     "audit": "Attack a model and count, class by class, what withstands.",
     "merge": "Put together the parts of an audit that several machines made.",
-    "check": "Look for what makes robust accuracy come out too high, such as masked gradients.",
+    "check": "Look for what makes robust accuracy come out too high; or check a plug-in against its contract.",
     "certify": "Certify l_2 radii by randomised smoothing, class by class.",
     "finetune": "Repair the weakest classes of a robust model.",
     "train": "Train a model by a named recipe or a configuration file.",
@@ -22,12 +22,13 @@ VERBS = {
     "report": "Write one HTML file about a run and its audits.",
     "recipes": "List the named experiments, or show one.",
     "data": "Fetch data sets, or say which there are.",
+    "models": "List the networks, with source and size, or show one.",
+    "export": "Write the network of a run as safetensors, ONNX or a Hugging Face folder, with its audits.",
     "doctor": "Report versions, devices and what is broken.",
 }
 
 RESUMABLE = {
     "audit": "verdict, where --out was given",
-    "check": "Look for what makes robust accuracy come out too high, such as masked gradients.",
     "certify": "sample, where --out was given",
     "demo": "checkpoint",
     "finetune": "checkpoint",

@@ -45,9 +45,9 @@ class Flags:
     weights: Weights | None = None
     """Of a file that holds both: raw or averaged (EMA) weights; default: the averaged ones."""
     data: str | None = None
-    """Data set whose test images are used, such as cifar10; default: that of the run."""
+    """Data set whose test images are used, such as cifar10, or folder,size=32,groups=site; default: that of the run."""
     data_dir: Path | None = None
-    """Folder of the data set's official files; default: the cache filled by `classwise data fetch`."""
+    """Folder of the data set's files; default: the cache filled by `classwise data fetch`."""
     network: str | None = None
     """Network that a file of weights belongs to: a name such as resnet20, or import:PACKAGE.MODULE:FUNCTION for your own;
     docs/audits.md lists all forms."""
@@ -150,7 +150,7 @@ def _audit_run(run: Run, flags: Flags, attacks: list[Attack]) -> AuditResult:
 
 def _audit_other(flags: Flags, attacks: list[Attack]) -> AuditResult:
     """Audit any other weights, or a run on other data."""
-    if flags.checkpoint != "selected" or flags.picked_on_test:
+    if (flags.checkpoint != "selected" or flags.picked_on_test) and flags.model.exists():
         raise ValueError(
             "--checkpoint and --picked-on-test name a checkpoint of a run on its own data: give the checkpoint's folder instead"
         )

@@ -46,9 +46,9 @@ class Flags:
     every: int = EVERY
     """Every how many-th test image of each class; 1: all."""
     data: str | None = None
-    """Data set whose test images are used, such as cifar10; default: that of the run."""
+    """Data set whose test images are used, such as cifar10, or folder,size=32,groups=site; default: that of the run."""
     data_dir: Path | None = None
-    """Folder of the data set's official files; default: the cache filled by `classwise data fetch`."""
+    """Folder of the data set's files; default: the cache filled by `classwise data fetch`."""
     network: str | None = None
     """Network that a file of weights belongs to, such as resnet20."""
     checkpoint: str = "selected"

@@ -30,9 +30,9 @@ class Flags:
     """A run directory, a checkpoint folder, or a file of weights (then give --data and --network); or a plug-in, a .py file
     (then without options; its code is run)."""
     data: str | None = None
-    """Data set whose test images are used, such as cifar10; default: that of the run."""
+    """Data set whose test images are used, such as cifar10, or folder,size=32,groups=site; default: that of the run."""
     data_dir: Path | None = None
-    """Folder of the data set's official files; default: the cache filled by `classwise data fetch`."""
+    """Folder of the data set's files; default: the cache filled by `classwise data fetch`."""
     network: str | None = None
     """Network that a file of weights belongs to; see `classwise audit --help`."""
     weights: Weights | None = None

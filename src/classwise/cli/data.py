@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import torch
 import tyro
 
 from classwise import registry
-from classwise.cli.flags import parse
+from classwise.cli import CHECK_FAILED, OK
+from classwise.cli.flags import first_word, parse
+from classwise.data import ClassData, Split
+from classwise.data.duplicates import find_duplicates
+from classwise.data.fetch import ARCHIVES, fetch, verify
+from classwise.data.imbalance import describe_balance
+from classwise.data.roles import roles_of
+from classwise.data.sheet import contact_sheet
+
+
+@dataclass(frozen=True)
+class List:
+    """Say which data sets there are, and which of them can be fetched."""
 
 
 @dataclass(frozen=True)
@@ -24,29 +39,134 @@ class Fetch:
 
 
 @dataclass(frozen=True)
-class List:
-    """Say which data sets there are."""
+class Verify:
+    """Compare official files that are on this machine with their published checksums.
+
+    Exit code 3 where a file is damaged, or nothing is there.
+    """
+
+    name: tyro.conf.Positional[str | None] = None
+    """Data set, such as cifar10; default: all of which there are files in the cache."""
+    folder: Path | None = None
+    """Where its files are; default: the cache."""
 
 
-Command = Annotated[Fetch, tyro.conf.subcommand("fetch")] | Annotated[List, tyro.conf.subcommand("list")]
+@dataclass(frozen=True)
+class Show:
+    """Load a data set and say what is in it: images of each class and role, imbalance, images that are in two roles.
+
+    `classwise data show NAME --help` lists the settings of that data set.
+    """
+
+    name: tyro.conf.Positional[str]
+    """Data set, such as cifar10 or folder."""
+
+
+Command = (
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Fetch, tyro.conf.subcommand("fetch")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+)
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Fetch data sets, or say which there are."""
+    """List, fetch, verify and show data sets."""
 
     command: tyro.conf.OmitSubcommandPrefixes[Command]
 
 
 def main(arguments: list[str]) -> int:
     """Run the command."""
+    name = first_word("data show", arguments[1:], "NAME") if arguments[:1] == ["show"] else None
+    if name is not None:
+        return show(name, arguments[2:])
     command = parse(Flags, "data", arguments).command
     if isinstance(command, Fetch):
-        from classwise.data.fetch import fetch
-
         print(f"{command.name} is in {fetch(command.name, command.folder)}")
-        return 0
+        return OK
+    return check_files(command) if isinstance(command, Verify) else overview()
+
+
+def overview() -> int:
+    """Print the list."""
     for name in registry.names("data"):
         if name != "given":
-            print(f"{name:10} {(inspect.getdoc(registry.get('data', name)) or '').partition(chr(10))[0]}")
-    return 0
+            print(f"{name:14} {(inspect.getdoc(registry.get('data', name)) or '').partition(chr(10))[0]}")
+    print(f"\nclasswise data fetch NAME knows {', '.join(sorted(ARCHIVES))}.")
+    return OK
+
+
+def check_files(command: Verify) -> int:
+    """Print the state of official files."""
+    if command.name is None and command.folder is not None:
+        raise ValueError("--folder: say which data set is in it: `classwise data verify NAME --folder FOLDER`")
+    found = {}
+    for name in [command.name] if command.name is not None else sorted(ARCHIVES):
+        states = verify(name, command.folder)
+        if set(states.values()) != {"missing"}:
+            found[name] = states
+    for name, states in found.items():
+        for file, state in states.items():
+            print(f"{state:8} {name}: {file}")
+    if not found:
+        print(f"There are no files of {command.name}." if command.name else "There are no files in the cache.")
+    return CHECK_FAILED if not found or any("damaged" in states.values() for states in found.values()) else OK
+
+
+def show(name: str, arguments: list[str]) -> int:
+    """Load a data set and print what is in it."""
+    flags = parse(_show_flags(name), f"data show {name}", arguments)
+    dataset = flags.data.load()
+    chosen = roles_of(dataset, flags.split)
+    with warnings.catch_warnings():  # duplicates of all roles are printed below
+        warnings.filterwarnings("ignore", message=".*pixel by pixel")
+        roles = {"train": chosen.train, "validation": chosen.validation, "test": dataset.test}
+    shape = "x".join(map(str, chosen.train.shape))
+    print(f"{dataset.name}: {sum(map(len, roles.values()))} images of {shape}, {chosen.train.num_classes} classes\n")
+    print("\n".join(_counts("class", chosen.train.class_names, {role: data.labels for role, data in roles.items()})))
+    if chosen.train.num_groups != chosen.train.num_classes or not torch.equal(chosen.train.groups, chosen.train.labels):
+        groups = {role: data.groups for role, data in roles.items()}
+        print("\n" + "\n".join(_counts("group", chosen.train.group_names, groups)))
+    print(f"\n{describe_balance(chosen.train)}")
+    print("\n".join(_duplicates(roles, dataset.called)))
+    if flags.sheet is not None:
+        contact_sheet(chosen.train, flags.sheet, flags.per_class)
+        print(f"The first training images of each class are in {flags.sheet}")
+    return OK
+
+
+def _show_flags(name: str) -> type[Any]:
+    """Flags of ``show`` for one data source, whose fields are among them."""
+    kind = registry.get("data", name)
+
+    def described(kind: Any, text: str) -> Any:
+        return Annotated[kind, tyro.conf.arg(help=text)]
+
+    made = dataclasses.make_dataclass(
+        "ShowFlags",
+        [
+            ("data", described(kind, "The data set.")),
+            ("split", described(Split, "Validation images held out of the training set."), Split()),
+            ("sheet", described(Path | None, "PNG file to write: a few training images of each class."), None),
+            ("per_class", described(int, "Images of each class on the sheet."), 8),
+        ],
+        frozen=True,
+    )
+    made.__doc__ = inspect.getdoc(kind)
+    return made
+
+
+def _counts(what: str, names: tuple[str, ...], roles: dict[str, torch.Tensor]) -> list[str]:
+    """A table of how many samples of each class or group a role has."""
+    width = max(len(name) for name in (what, "all", *names))
+    counts = {role: torch.bincount(values, minlength=len(names)).tolist() for role, values in roles.items()}
+    rows = [[name, *(str(each[i]) for each in counts.values())] for i, name in enumerate(names)]
+    rows = [[what, *counts], *rows, ["all", *(str(sum(each)) for each in counts.values())]]
+    return [f"{row[0]:{width}}" + "".join(f"{cell:>12}" for cell in row[1:]) for row in rows]
+
+
+def _duplicates(roles: dict[str, ClassData], called: Any) -> list[str]:
+    found = find_duplicates(roles)
+    return [each.sentence(called) for each in found] or ["No image is in two roles."]

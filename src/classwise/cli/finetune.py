@@ -20,6 +20,7 @@ from classwise.cli.flags import (
 )
 from classwise.cli.show import run_summary, start_summary
 from classwise.cli.training import carry_out, with_data_dir
+from classwise.configuration import differences
 from classwise.runs import RunDirectory
 
 
@@ -45,6 +46,9 @@ class Flags:
     """Print the resolved configuration and an estimate of steps and time, and stop."""
 
 
+_SHOWN = 6
+
+
 @dataclass(frozen=True)
 class _Named:
     recipe: str = "faal-at"
@@ -56,8 +60,13 @@ def main(arguments: list[str]) -> int:
     parts = chosen_parts(arguments)
     named, _ = tyro.cli(_Named, args=arguments, return_unknown_args=True, add_help=False)
     config = base_config(named.recipe, parts)
+    replaced: list[str] = []
     if model:
-        config = api.repair_config(model, config, keep=tuple(choice.partition("=")[0] for choice in parts.use))
+        method = config
+        config = api.repair_config(model, method, keep=tuple(choice.partition("=")[0] for choice in parts.use))
+        replaced = [
+            line for line in differences(method, config) if not line.startswith(("start:", "hardware.", "data."))
+        ]
     default = Flags(
         model=Path(model) if model else tyro.MISSING,
         config=RepairFields.of(config),
@@ -65,6 +74,9 @@ def main(arguments: list[str]) -> int:
         out=Path("runs") / f"{Path(model).stem if model else 'model'}-{config.recipe or 'repair'}",
     )
     flags = parse(Flags, "finetune", arguments, default)
+    if replaced and not RunDirectory(flags.out).exists:
+        more = f" … and {len(replaced) - _SHOWN} more" if len(replaced) > _SHOWN else ""
+        print(f"Of the start run, not of the recipe: {'; '.join(replaced[:_SHOWN])}{more}.")
     run = carry_out(with_data_dir(flags.config.plain(), flags.data_dir), flags.out, parts, flags.dry_run)
     if run is not None:
         print(start_summary(run))

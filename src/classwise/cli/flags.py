@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 import tyro
+import yaml
 
 from classwise import configuration, registry
 from classwise.configuration import from_plain, from_yaml
 from classwise.data import Dataset, load
+from classwise.models.named import split_fields
 from classwise.radius import Radius
 from classwise.recipes import recipe
 from classwise.runs import RunDirectory
@@ -84,11 +86,29 @@ def chosen_parts(arguments: list[str]) -> Parts:
     return parts
 
 
-def named_data(name: str | None, folder: Path | None) -> Dataset | None:
-    """The data set that --data names, from the files in --data-dir where that is given; None where none is named."""
-    if name is None:
+def named_data(text: str | None, folder: Path | None) -> Dataset | None:
+    """The data set that --data names, from the files in --data-dir where that is given; None where none is named.
+
+    Args:
+        text: A name, followed by ``,FIELD=VALUE`` as often as needed, such as ``folder,size=32,groups=site``.
+        folder: The data source's field ``folder``.
+
+    Raises:
+        ValueError: The name or a field is unknown, or the data cannot be loaded.
+    """
+    if text is None:
         return None
-    return load(name, **({"folder": folder} if folder is not None else {}))
+    name, *pairs = split_fields(text)
+    fields: dict[str, Any] = {} if folder is None else {"folder": folder}
+    for pair in pairs:
+        field, equals, value = pair.partition("=")
+        if not equals or field in fields:
+            raise ValueError(f"--data {text}: {pair!r} is no further field: write {name},FIELD=VALUE")
+        try:
+            fields[field] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--data {text}: the value in {pair!r} cannot be read: write it as in YAML") from error
+    return load(name, **fields)
 
 
 def base_config(name: str, parts: Parts) -> TrainConfig:

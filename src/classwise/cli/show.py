@@ -30,7 +30,10 @@ def run_summary(run: Run) -> str:
     average = run.config.averaging.registered_name
     if average != "none" and run.directory.checkpoints.pointed("averaged") is None:
         lines.append(f"The average {average} took in no epoch: none began late enough, or none passed its gate.")
-    did = action(run.config.policy.registered_name, run.history)
+    scores = entry["scores"]
+    if averaged and max(each["scores"]["best"] for each in run.history) > scores["averaged"]:
+        lines.append("The raw weights scored higher on validation images: to take those, --checkpoint best.")
+    did = action(run.config.policy.registered_name, run.history, run.config.policy.steered())
     return "\n".join([*lines, *([did] if did else []), f"Next: classwise audit {run.path}"])
 
 

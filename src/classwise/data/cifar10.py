@@ -9,7 +9,8 @@ import torch
 
 from classwise.configuration import config
 from classwise.data.dataset import ClassData, Dataset
-from classwise.data.fetch import ARCHIVES, default_folder, md5_of
+from classwise.data.fetch import ARCHIVES, Download, Published
+from classwise.data.official import official_bytes, official_folder
 from classwise.data.pickles import read_pickle
 from classwise.data.source import DataSource
 from classwise.registry import register
@@ -17,7 +18,23 @@ from classwise.registry import register
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """Classes in the order of their labels, as documented by the author."""
 
-_MEND = "fetch it with `classwise data fetch cifar10`, or give the official files with --data.folder"
+ARCHIVES["cifar10"] = Published(
+    folder="cifar-10-batches-py",
+    downloads=(
+        Download(
+            url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+            md5="c58f30108f718f92721af3b95e74349a",
+            members={
+                "cifar-10-batches-py/data_batch_1": "c99cafc152244af753f735de768cd75f",
+                "cifar-10-batches-py/data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+                "cifar-10-batches-py/data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+                "cifar-10-batches-py/data_batch_4": "634d18415352ddfa80567beed471001a",
+                "cifar-10-batches-py/data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+                "cifar-10-batches-py/test_batch": "40351d587109b95175f43aff81a1287e",
+            },
+        ),
+    ),
+)
 
 
 @register("data", "cifar10")
@@ -35,45 +52,19 @@ class CIFAR10(DataSource):
     folder: str = ""
     """The official files: cifar-10-batches-py or its parent. Empty: where `classwise data fetch` put them."""
 
-    classes = 10
-
     def load(self) -> Dataset:
         """Read the training images; test images are read at their first use.
 
         Raises:
             ValueError: A file is missing or is not the published one.
         """
-        folder = self._find()
-        training = [file for file in ARCHIVES["cifar10"].files if file.startswith("data_batch_")]
-        return Dataset(
-            "cifar10", train=_read(folder, training), test=lambda: _read(folder, ["test_batch"]), source=self
-        )
-
-    def _find(self) -> Path:
-        """The folder of the batches, all of them present."""
-        archive = ARCHIVES["cifar10"]
-        given = Path(self.folder).expanduser() if self.folder else default_folder("cifar10")
-        inner = given / archive.folder
-        folder = inner if inner.is_dir() else given
-        missing = [file for file in archive.files if not (folder / file).is_file()]
-        if len(missing) == len(archive.files):
-            raise ValueError(f"there is no CIFAR-10 in {str(given)!r}: {_MEND}")
-        if missing:
-            raise ValueError(f"{str(folder / missing[0])!r} is missing: {_MEND}")
-        return folder
+        folder = official_folder("cifar10", "CIFAR-10", self.folder)
+        training = [folder / f"data_batch_{number}" for number in range(1, 6)]
+        return Dataset("cifar10", train=_read(training), test=lambda: _read([folder / "test_batch"]), source=self)
 
 
-def _read(folder: Path, files: list[str]) -> ClassData:
-    batches = [_read_batch(folder / file) for file in files]
+def _read(files: list[Path]) -> ClassData:
+    batches = [read_pickle(official_bytes("cifar10", path), str(path)) for path in files]
     images = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32)
     labels = [label for batch in batches for label in batch[b"labels"]]
     return ClassData(torch.from_numpy(images), torch.tensor(labels), CLASS_NAMES, name="cifar10")
-
-
-def _read_batch(path: Path) -> dict[bytes, np.ndarray]:
-    content = path.read_bytes()
-    published, found = ARCHIVES["cifar10"].files[path.name], md5_of(content)
-    if found != published:
-        raise ValueError(f"{str(path)!r} is damaged (MD5 {found} instead of {published}): {_MEND}")
-    batch: dict[bytes, np.ndarray] = read_pickle(content, str(path))
-    return batch

@@ -12,31 +12,36 @@ import torch
 from torch import Tensor
 
 from classwise.configuration import Component
+from classwise.data.stored import StoredImages
 
 
 @dataclass(frozen=True, eq=False)
 class ClassData:
-    """Labelled images held in memory.
+    """Labelled images, held in memory or kept on disk.
 
     Args:
-        images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1].
+        images: (N, C, H, W), uint8 in 0..255 or float32 in [0, 1]; or :class:`StoredImages`, read when they are needed.
         labels: (N,), int64 in 0..len(class_names) - 1.
         class_names: One name per class.
         index: (N,), int64; the position of each sample in the data set it came from. Default: 0..N-1.
         groups: (N,), int64; what class-wise statistics are indexed by. Default: the labels.
         group_names: One name per group. Default: the class names.
+        name: As printed in messages.
+        units: (N,), int64; samples with the same number belong together (the frames of one physical traffic sign, the
+            images of one patient), so that :class:`Split` keeps them in one role. Default: every sample is on its own.
 
     Raises:
         ValueError: Shapes or types do not fit, a label is out of range, or an image is outside [0, 1].
     """
 
-    images: Tensor
+    images: Tensor | StoredImages
     labels: Tensor
     class_names: tuple[str, ...]
     index: Tensor = None  # type: ignore[assignment]
     groups: Tensor = None  # type: ignore[assignment]
     group_names: tuple[str, ...] = ()
     name: str = field(default="data")
+    units: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.index is None:
@@ -72,14 +77,16 @@ class ClassData:
 
     def subset(self, rows: Tensor) -> ClassData:
         """The samples at some positions, keeping their ``index``."""
+        images = self.images
         return ClassData(
-            self.images[rows],
+            images.subset(rows) if isinstance(images, StoredImages) else images[rows],
             self.labels[rows],
             self.class_names,
             self.index[rows],
             self.groups[rows],
             self.group_names,
             self.name,
+            None if self.units is None else self.units[rows],
         )
 
     def at(self, index: Sequence[int]) -> ClassData:
@@ -105,9 +112,13 @@ class ClassData:
         return self.subset(torch.cat([rows[:n] for rows in rows_by_group(self.groups, self.num_groups)]).sort().values)
 
     def checksum(self) -> str:
-        """SHA-256 over images, labels, groups and index."""
+        """SHA-256 over images, labels, groups and index, and units where there are any."""
         digest = hashlib.sha256()
-        for tensor in (self.images, self.labels, self.groups, self.index):
+        units = () if self.units is None else (self.units,)
+        if isinstance(self.images, StoredImages):
+            self.images.feed(digest)
+        held = (self.images,) if isinstance(self.images, Tensor) else ()
+        for tensor in (*held, self.labels, self.groups, self.index, *units):
             digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().numpy().data)
         return digest.hexdigest()
@@ -115,7 +126,7 @@ class ClassData:
     def _check(self) -> None:
         images, labels, classes = self.images, self.labels, len(self.class_names)
         for what, given in (("images", images), ("labels", labels), ("groups", self.groups), ("index", self.index)):
-            if not isinstance(given, Tensor):
+            if not isinstance(given, Tensor) and not (what == "images" and isinstance(given, StoredImages)):
                 raise ValueError(f"{what} of {self.name!r} are a {type(given).__name__}: give a torch tensor")
         if images.dim() != 4 or images.dtype not in (torch.uint8, torch.float32):
             raise ValueError(
@@ -130,6 +141,11 @@ class ClassData:
             raise ValueError(f"index of {self.name!r} must hold one int64 per image, shape ({len(images)},)")
         if len(set(self.index.tolist())) != len(images):
             raise ValueError(f"index of {self.name!r} names an image twice: give every image a number of its own")
+        units = self.units
+        if units is not None and not (
+            isinstance(units, Tensor) and units.dtype == torch.int64 and units.shape == (len(images),)
+        ):
+            raise ValueError(f"units of {self.name!r} must be a tensor of one int64 per image, shape ({len(images)},)")
         for what, values, names in (
             ("labels", labels, classes),
             ("groups", self.groups, len(self.group_names)),
@@ -144,7 +160,7 @@ class ClassData:
                     f"{what} of {self.name!r} run from {int(values.min())} to {int(values.max())}: "
                     f"with {names} names they must lie in 0..{names - 1}"
                 )
-        if images.dtype == torch.float32 and len(images):
+        if isinstance(images, Tensor) and images.dtype == torch.float32 and len(images):
             low, high = float(images.min()), float(images.max())
             if math.isnan(low):  # one NaN is enough
                 count = int(images.flatten(1).isnan().any(1).sum())
@@ -159,6 +175,25 @@ class ClassData:
                 )
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """Test images that were held out of one collection of images, before any was read.
+
+    Args:
+        index: ``index`` of the test images.
+        sha256: Checksum of the list of all images; where it changes, other images may be held out.
+    """
+
+    index: tuple[int, ...]
+    sha256: str
+
+    @classmethod
+    def of(cls, index: Tensor, listing: Sequence[str]) -> HeldOut:
+        """Test images by their index (N,), and what the list says of every image."""
+        digest = hashlib.sha256("\n".join(listing).encode()).hexdigest()
+        return cls(tuple(index.tolist()), digest)
+
+
 class Dataset:
     """A data set with its roles: training images at hand, test images read only when an audit asks.
 
@@ -167,19 +202,49 @@ class Dataset:
         train: Training images.
         test: A function that reads the test images; it is called at the first use of :attr:`test`.
         source: The data source (a configuration) it was loaded from, which a run records to load it again.
+        validation: Validation images, where the data come with some; otherwise a run holds some of ``train`` out.
+        called: What an image is called in messages, such as its file, given its ``index``. Default: the index.
+        held_out: Which images are test images, where they were held out of one collection; kept with a run.
     """
 
     def __init__(
-        self, name: str, train: ClassData, test: Callable[[], ClassData], source: Component | None = None
+        self,
+        name: str,
+        train: ClassData,
+        test: Callable[[], ClassData],
+        source: Component | None = None,
+        validation: ClassData | None = None,
+        called: Callable[[int], str] = str,
+        held_out: HeldOut | None = None,
     ) -> None:
         if not callable(test):
             raise ValueError(f"test of {name!r} must be a function that returns the test images: write lambda: images")
         self.name, self.train, self._read_test, self.source = name, train, test, source
+        self.validation, self.called, self.held_out = validation, called, held_out
 
     @cached_property
     def test(self) -> ClassData:
-        """Test images. Audits read them; training never does."""
-        return self._read_test()
+        """Test images. Audits read them; training never does.
+
+        Where all images are in memory, those that are training or validation images too are warned of. The very same
+        object in two roles is taken to be meant.
+
+        Raises:
+            ValueError: Their classes are not those of the training images, or they cannot be read.
+        """
+        from classwise.data.duplicates import warn_of_duplicates
+
+        images = self._read_test()
+        if images.class_names != self.train.class_names:
+            raise ValueError(
+                f"the classes of {self.name!r} are {self.train.class_names} in training and {images.class_names} in test: name "
+                "them alike and in the same order, so that labels mean the same"
+            )
+        seen = {"train": self.train} | ({"validation": self.validation} if self.validation is not None else {})
+        in_memory = all(isinstance(data.images, Tensor) for data in (*seen.values(), images))
+        if in_memory and not any(images is data for data in seen.values()):
+            warn_of_duplicates({**seen, "test": images}, self.called, only="test")
+        return images
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -4,56 +4,68 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from classwise.data.archives import members
 from classwise.registry import did_you_mean
 
 
 @dataclass(frozen=True)
-class Archive:
-    """A published archive.
+class Download:
+    """One published file.
 
     Args:
         url: Official address.
-        md5: Published checksum of the archive.
-        folder: Folder inside the archive that holds the files.
-        files: The files that are wanted, with the MD5 of each.
+        md5: Published checksum.
+        members: For an archive that is unpacked: the members to keep (under the last part of their name), with the MD5
+            of each. Empty: the file is kept as it is.
     """
 
     url: str
     md5: str
+    members: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the downloaded file."""
+        return self.url.partition("?")[0].rpartition("/")[2]
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """Files that stay in the data set's folder, with the MD5 of each."""
+        return {each.rpartition("/")[2]: md5 for each, md5 in self.members.items()} or {self.name: self.md5}
+
+
+@dataclass(frozen=True)
+class Published:
+    """The official files of a data set.
+
+    Args:
+        folder: Folder that holds them, named as in the official archive where there is one.
+        downloads: What is downloaded for them.
+    """
+
     folder: str
-    files: Mapping[str, str]
+    downloads: tuple[Download, ...]
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Files in the folder, with the published MD5 of each."""
+        return {file: md5 for download in self.downloads for file, md5 in download.kept.items()}
 
 
-ARCHIVES = {
-    "cifar10": Archive(
-        url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-        md5="c58f30108f718f92721af3b95e74349a",
-        folder="cifar-10-batches-py",
-        files={
-            "data_batch_1": "c99cafc152244af753f735de768cd75f",
-            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-            "data_batch_4": "634d18415352ddfa80567beed471001a",
-            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-            "test_batch": "40351d587109b95175f43aff81a1287e",
-        },
-    ),
-}
-"""Data sets that can be fetched. MD5 is what their authors published; it finds damage better than forgery, so
-pickles are read by :func:`classwise.data.pickles.read_pickle` all the same."""
+ARCHIVES: dict[str, Published] = {}
+"""Data sets that can be fetched; each source adds its own. MD5 is what their authors published; it finds damage better
+than forgery, so every file is read with the same care whatever its sum."""
 
 
 def default_folder(name: str) -> Path:
     """Where :func:`fetch` puts a data set: in the folder ``CLASSWISE_DATA``, or the user's cache folder."""
-    return _cache() / _archive(name).folder
+    return _cache() / _published(name).folder
 
 
 def fetch(name: str, folder: Path | None = None, progress: bool = True) -> Path:
@@ -61,7 +73,7 @@ def fetch(name: str, folder: Path | None = None, progress: bool = True) -> Path:
 
     Args:
         name: A data set in ``ARCHIVES``.
-        folder: Where to put them. Default: see :func:`default_folder`.
+        folder: Where to put its folder. Default: see :func:`default_folder`.
         progress: Whether to draw a progress bar on standard error.
 
     Returns:
@@ -70,22 +82,44 @@ def fetch(name: str, folder: Path | None = None, progress: bool = True) -> Path:
     Raises:
         ValueError: No network, no place to write, or not the published content.
     """
-    archive = _archive(name)
+    published = _published(name)
     root = folder or _cache()
-    target = root / archive.folder
-    if all(_is_intact(target / file, md5) for file, md5 in archive.files.items()):
-        return target
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f"cannot write to {str(root)!r} ({error.strerror}): "
-            "set the environment variable CLASSWISE_DATA to a folder that can be written"
-        ) from error
-    packed = _download(archive, root, progress)
-    _unpack(archive, packed, target)
-    packed.unlink()
+    target = root / published.folder
+    for download in published.downloads:
+        if all(_state(target / file, md5) == "intact" for file, md5 in download.kept.items()):
+            continue
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"cannot write to {str(root)!r} ({error.strerror}): "
+                "set the environment variable CLASSWISE_DATA to a folder that can be written"
+            ) from error
+        if download.members:
+            packed = _download(download, root, progress)
+            _unpack(download, packed, target)
+            packed.unlink()
+        else:
+            (target / download.name).unlink(missing_ok=True)  # a damaged one; and a link is not followed
+            _download(download, target, progress)
     return target
+
+
+def verify(name: str, folder: Path | None = None) -> dict[str, Literal["intact", "damaged", "missing"]]:
+    """Compare the official files of a data set that are on this machine with their published checksums.
+
+    Args:
+        name: A data set in ``ARCHIVES``.
+        folder: Folder of the files, or its parent. Default: see :func:`default_folder`.
+
+    Returns:
+        State of each file.
+    """
+    published = _published(name)
+    given = folder or default_folder(name)
+    inner = given / published.folder
+    place = inner if inner.is_dir() else given
+    return {file: _state(place / file, md5) for file, md5 in published.files.items()}
 
 
 def md5_of(content: bytes) -> str:
@@ -93,7 +127,7 @@ def md5_of(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _archive(name: str) -> Archive:
+def _published(name: str) -> Published:
     if name not in ARCHIVES:
         raise ValueError(f"data set {name!r} cannot be fetched{did_you_mean(name, list(ARCHIVES))}")
     return ARCHIVES[name]
@@ -105,49 +139,42 @@ def _cache() -> Path:
     return Path(os.environ.get("CLASSWISE_DATA") or pooch.os_cache("classwise")).expanduser()
 
 
-def _is_intact(path: Path, md5: str) -> bool:
-    return path.is_file() and md5_of(path.read_bytes()) == md5
+def _state(path: Path, md5: str) -> Literal["intact", "damaged", "missing"]:
+    if not path.is_file():
+        return "missing"
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+    return "intact" if found.hexdigest() == md5 else "damaged"
 
 
-def _download(archive: Archive, root: Path, progress: bool) -> Path:
+def _download(download: Download, folder: Path, progress: bool) -> Path:
     import pooch
 
-    file = archive.url.rpartition("/")[2]
-    by_hand = "download it yourself, unpack it and give the folder with --data.folder"
-    with _progress_bar(file, progress) as bar:
+    by_hand = "download it yourself and give its folder with --data.folder"
+    with _progress_bar(download.name, progress) as bar:
         downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16)
         try:
-            path = pooch.retrieve(archive.url, f"md5:{archive.md5}", file, root, downloader=downloader)
+            path = pooch.retrieve(download.url, f"md5:{download.md5}", download.name, folder, downloader=downloader)
         except OSError as error:  # every error of requests is one
             reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"cannot reach {archive.url} ({type(error).__name__}: {reason}): {by_hand}") from error
+            raise ValueError(f"cannot reach {download.url} ({type(error).__name__}: {reason}): {by_hand}") from error
         except ValueError as error:
             raise ValueError(
-                f"what {archive.url} sent has not the published MD5 {archive.md5} and was deleted: "
+                f"what {download.url} sent has not the published MD5 {download.md5} and was deleted: "
                 f"try again later, or {by_hand}"
             ) from error
     return Path(path)
 
 
-def _unpack(archive: Archive, packed: Path, target: Path) -> None:
+def _unpack(download: Download, packed: Path, target: Path) -> None:
     """Write the wanted files. Only bytes of known members are used: no path, link or mode of the archive."""
-    try:
-        with tarfile.open(packed) as tar:
-            for file, md5 in archive.files.items():
-                member = tar.getmember(f"{archive.folder}/{file}")
-                content = tar.extractfile(member) if member.isreg() else None
-                if content is None:
-                    raise ValueError(f"{str(packed)!r} holds {file!r} not as a file: delete it and fetch again")
-                data = content.read()
-                if md5_of(data) != md5:
-                    raise ValueError(
-                        f"{file!r} in {str(packed)!r} has not its published MD5: delete it and fetch again"
-                    )
-                part = target / f"{file}.part"
-                part.write_bytes(data)
-                part.replace(target / file)
-    except (tarfile.TarError, EOFError, zlib.error, KeyError, OSError) as error:
-        raise ValueError(f"{str(packed)!r} cannot be unpacked ({error}): delete it and fetch again") from error
+    for member, content in members(packed, download.members):
+        file = member.rpartition("/")[2]
+        if md5_of(content) != download.members[member]:
+            raise ValueError(f"{file!r} in {str(packed)!r} has not its published MD5: delete it and fetch again")
+        part = target / f"{file}.part"
+        part.write_bytes(content)
+        part.replace(target / file)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""Batches from data that lie on the training device."""
+"""Batches of training images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from classwise.data.augmentation import Augmentation
 from classwise.data.dataset import ClassData
-from classwise.data.resident import Resident
+from classwise.data.feeding import Feeding, feed
+from classwise.data.order import epoch_order
 from classwise.randomness import GeneratorNoise
 
 
@@ -40,7 +42,7 @@ class Batch:
 
 
 class Loader:
-    """Shuffled batches; data stay on the device, as bytes where they came as bytes.
+    """Shuffled batches, from data on the device or streamed to it; see :func:`classwise.data.feeding.feed`.
 
     The order of an epoch and the augmentation come from the two generators given, so whoever saves their state
     can continue with the same batches. All processes walk the same order and take every ``world``-th row of a batch.
@@ -49,11 +51,14 @@ class Loader:
         data: Training images.
         batch_size: Samples of one batch over all processes; the last one of an epoch may be smaller.
         augmentation: Applied to every batch.
-        device: Where images are kept.
+        device: Where training is.
         order: CPU generator of the order.
         augment: Generator of the augmentation, on the device.
         rank: Number of this process.
         world: Number of processes.
+        balanced: Whether an epoch draws every class equally often; see :func:`classwise.data.order.epoch_order`.
+        feeding: "resident", "streamed" or "auto"; batches are the same.
+        workers: Processes that read streamed images.
     """
 
     def __init__(
@@ -66,22 +71,26 @@ class Loader:
         augment: torch.Generator,
         rank: int = 0,
         world: int = 1,
+        balanced: bool = False,
+        feeding: Feeding = "auto",
+        workers: int = 4,
     ) -> None:
-        self.source = Resident(data, augmentation, device)
+        self.source = feed(data, augmentation, device, feeding, workers)
         self.batch_size = batch_size
         self.order, self.augment, self.rank, self.world = order, augment, rank, world
+        self.strata, self.balanced = (data.labels.cpu(), data.groups.cpu()), balanced
 
     def __len__(self) -> int:
         return -(-len(self.source) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
-        """One epoch."""
-        source = self.source
-        order = torch.randperm(len(source), generator=self.order).to(source.device)
-        for start in range(0, len(order), self.batch_size):
-            whole = order[start : start + self.batch_size]
-            share = slice(self.rank, None, self.world)
-            mine = whole[share]
-            noise = GeneratorNoise(self.augment, len(whole), share)
-            x = source.take(mine, noise)
-            yield Batch(x, source.labels[mine], source.groups[mine], source.index[mine], len(whole), share)
+    def __iter__(self) -> Generator[Batch, None, None]:
+        """One epoch. Close the generator where it is not gone through to its end: processes may be reading for it."""
+        source, share = self.source, slice(self.rank, None, self.world)
+        order = epoch_order(*self.strata, self.order, self.balanced)
+        starts = range(0, len(order), self.batch_size)
+        batches, there = ([each[i : i + self.batch_size] for i in starts] for each in (order, order.to(source.device)))
+        with closing(source.read([whole[share] for whole in batches])) as read:
+            for images, whole in zip(read, there, strict=True):
+                mine = whole[share]
+                x = source.augmented(images, GeneratorNoise(self.augment, len(whole), share))
+                yield Batch(x, source.labels[mine], source.groups[mine], source.index[mine], len(whole), share)

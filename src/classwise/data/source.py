@@ -16,8 +16,6 @@ class DataSource(Component):
     """Base class of data sources."""
 
     kind: ClassVar[str] = "data"
-    classes: ClassVar[int | None] = None
-    """Number of classes where it is known beforehand."""
 
     @abstractmethod
     def load(self) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,10 @@ class Split:
     "last" take those of each class in the data set's order, as the code of CFA and of FRL does; "permutation" is the
     rule of the code of Rice et al. 2020 (robust overfitting): the head of NumPy's permutation of the whole set, whatever
     the classes are.
+
+    Where samples come in units (:attr:`ClassData.units`: the frames of one traffic sign) a unit is never divided. Whole
+    units are held out, in random order or that of the data set, until a class has at least the number asked for, and
+    with ``per_class`` exactly that number.
     """
 
     fraction: float = 0.05
@@ -35,49 +40,122 @@ class Split:
     """Seed of random choices."""
     train_per_class: int = 0
     """Training images of each class that are kept, chosen at random; 0: all that are not held out."""
+    per_class: int = 0
+    """Images of each class that are held out, exactly, in place of fraction and at_least; 0: as these say."""
 
     def check(self) -> None:
-        """Refuse shares outside [0, 1)."""
+        """Refuse shares outside [0, 1), negative numbers and a number per class that a permutation cannot keep."""
         if self.train_per_class < 0:
             raise ValueError(f"train_per_class {self.train_per_class} must not be negative: 0 keeps all")
         if not 0 <= self.fraction < 1 or self.at_least < 0:
             raise ValueError(
                 f"fraction {self.fraction} must lie in [0, 1) and at_least {self.at_least} must not be negative"
             )
+        if self.per_class < 0:
+            raise ValueError(f"per_class {self.per_class} must not be negative: 0 goes by fraction and at_least")
+        if self.per_class and self.choice == "permutation":
+            raise ValueError(
+                "a permutation of the whole set does not heed classes: leave per_class at 0, or use random"
+            )
 
     def apply(self, data: ClassData) -> Roles:
         """Divide training data into training and validation images.
 
         Raises:
-            ValueError: A class is too small to leave both roles a sample.
+            ValueError: A class is too small, or has too few units, to leave both roles a sample; or its units cannot
+                make up ``per_class`` images.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        head = self._permuted(data) if self.choice == "permutation" else None
-        train, validation = [], []
-        for group, rows in enumerate(rows_by_group(data.groups, data.num_groups)):
-            held_out = max(math.ceil(self.fraction * len(rows)), self.at_least)
-            if len(rows) <= held_out or held_out == 0:
-                raise ValueError(
-                    f"class {data.group_names[group]!r} has {len(rows)} training images, too few to hold out {held_out} "
-                    "for validation and train on the rest: lower split.at_least, or drop the class"
-                )
-            shuffled = rows[torch.randperm(len(rows), generator=generator)]
-            if head is not None:
-                chosen = rows[torch.isin(rows, head)]
-            else:
-                chosen = {"random": shuffled, "first": rows, "last": rows.flip(0)}[self.choice][:held_out]
-            validation.append(chosen)
-            left = shuffled[~torch.isin(shuffled, chosen)]
-            train.append(left[: self.train_per_class or None])
+        groups = rows_by_group(data.groups, data.num_groups)
+        wanted = [self._wanted(rows, name) for rows, name in zip(groups, data.group_names, strict=True)]
+        shuffled = [rows[torch.randperm(len(rows), generator=generator)] for rows in groups]
+        ordered = shuffled if self.choice == "random" else [rows.flip(0) for rows in groups]
+        if self.choice == "first":
+            ordered = list(groups)
+        if self.choice == "permutation":
+            is_held_out = self._permuted(data)
+        elif data.units is not None:
+            is_held_out = self._whole_units(data, data.units, ordered, wanted)
+        else:
+            is_held_out = torch.zeros(len(data), dtype=torch.bool)
+            is_held_out[torch.cat([rows[:n] for rows, n in zip(ordered, wanted, strict=True)])] = True
+        train = torch.cat([rows[~is_held_out[rows]][: self.train_per_class or None] for rows in shuffled])
         return Roles(
-            train=data.subset(torch.cat(train).sort().values),
-            validation=data.subset(torch.cat(validation).sort().values),
+            train=data.subset(train.sort().values),
+            validation=data.subset(is_held_out.nonzero()[:, 0]),
         )
 
+    def _wanted(self, rows: Tensor, name: str) -> int:
+        """Images of one class to hold out."""
+        wanted = self.per_class or max(math.ceil(self.fraction * len(rows)), self.at_least)
+        if len(rows) <= wanted or wanted == 0:
+            raise ValueError(
+                f"class {name!r} has {len(rows)} training images, too few to hold out {wanted} "
+                f"for validation and train on the rest: lower split.{'per_class' if self.per_class else 'at_least'}, "
+                "or drop the class"
+            )
+        return wanted
+
     def _permuted(self, data: ClassData) -> Tensor:
-        """Positions that a permutation of the whole set holds out."""
+        """Which positions the head of a permutation of the whole set holds out."""
+        if data.units is not None:
+            raise ValueError(
+                f"the images of {data.name!r} come in units that stay together, and split.choice 'permutation' looks at "
+                "single images: use random, first or last"
+            )
         held_out = max(math.ceil(self.fraction * len(data)), self.at_least * data.num_groups)
-        return torch.from_numpy(np.random.RandomState(self.seed).permutation(len(data))[:held_out])
+        is_held_out = torch.zeros(len(data), dtype=torch.bool)
+        is_held_out[torch.from_numpy(np.random.RandomState(self.seed).permutation(len(data))[:held_out])] = True
+        return is_held_out
+
+    def _whole_units(self, data: ClassData, units: Tensor, ordered: list[Tensor], wanted: list[int]) -> Tensor:
+        """Which positions are held out when units stay whole; a unit may have samples of several classes."""
+        is_held_out = torch.zeros(len(data), dtype=torch.bool)
+        for rows, least in zip(ordered, wanted, strict=True):
+            missing = least - int(is_held_out[rows].sum())
+            sizes = Counter(units[rows[~is_held_out[rows]]].tolist())  # in the order of their first samples
+            chosen = _exactly(sizes, missing) if self.per_class else _at_least(sizes, missing)
+            is_held_out |= torch.isin(units, torch.tensor(chosen, dtype=torch.int64))
+        for rows, name, least in zip(ordered, data.group_names, wanted, strict=True):
+            found = int(is_held_out[rows].sum())
+            if found == len(rows):
+                raise ValueError(
+                    f"class {name!r} has {len(rows)} training images in {len(set(units[rows].tolist()))} unit(s) that stay "
+                    f"together, too few to hold out {least} for validation and train on the rest: hold out fewer, or drop "
+                    "the class"
+                )
+            if self.per_class and found != least:
+                raise ValueError(
+                    f"the units of class {name!r}, which stay together, cannot make up exactly {least} images: choose "
+                    "another split.per_class, or 0 to go by split.fraction and split.at_least"
+                )
+        return is_held_out
+
+
+def _at_least(sizes: dict[int, int], number: int) -> list[int]:
+    """The first units that together have a number of samples."""
+    chosen = []
+    for unit, size in sizes.items():
+        if number <= 0:
+            break
+        chosen.append(unit)
+        number -= size
+    return chosen
+
+
+def _exactly(sizes: dict[int, int], number: int) -> list[int]:
+    """Early units that together have exactly a number of samples; none where no choice has."""
+    reached: dict[int, tuple[int, int]] = {0: (0, 0)}  # sum of sizes → the sum before its last unit, and that unit
+    for unit, size in sizes.items():
+        for total in [each for each in reached if each + size <= number]:
+            reached.setdefault(total + size, (total, unit))
+        if number in reached:
+            break
+    chosen = []
+    while number > 0 and number in reached:
+        number, unit = reached[number]
+        chosen.append(unit)
+    return chosen
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from classwise import configuration
 from classwise.attacks.base import Classifier
 from classwise.configuration import to_plain
-from classwise.data.dataset import ClassData, as_float
+from classwise.data.dataset import ClassData
 from classwise.evaluation.admission import FIRST, check_mode, check_model
 from classwise.evaluation.check import Check
 from classwise.evaluation.collect import Collected, Evaluator
@@ -152,7 +152,7 @@ def _examples(evaluator: Evaluator, model: Classifier, data: ClassData, outcomes
     broken = outcomes.clean_correct & ~outcomes.robust_correct(0) & (outcomes.group == weakest)
     rows = broken.nonzero()[0][:EXAMPLES]
     chosen = data.subset(torch.from_numpy(rows))
-    perturbed = as_float(chosen.images).clone()
+    perturbed = chosen.batch(slice(None))[0].clone()
     by = torch.from_numpy(outcomes.broken_by[0][rows])
     for number in sorted(set(by.tolist())):
         some = (by == number).nonzero()[:, 0]
@@ -161,9 +161,9 @@ def _examples(evaluator: Evaluator, model: Classifier, data: ClassData, outcomes
         except RuntimeError as error:
             warnings.warn(f"no pictures of broken images: {error}", stacklevel=2)
             nothing = chosen.subset(by[:0])
-            return _pictures(nothing, as_float(nothing.images), outcomes.prediction[0][:0])
+            return _pictures(nothing, nothing.batch(slice(None))[0], outcomes.prediction[0][:0])
     return _pictures(chosen, perturbed, outcomes.prediction[0][rows])
 
 
 def _pictures(chosen: ClassData, perturbed: Tensor, predictions: NDArray[np.int64]) -> Examples:
-    return Examples(as_float(chosen.images).numpy(), perturbed.numpy(), chosen.labels.numpy(), predictions)
+    return Examples(chosen.batch(slice(None))[0].numpy(), perturbed.numpy(), chosen.labels.numpy(), predictions)

@@ -12,7 +12,7 @@ from torch import Tensor
 from classwise.attacks.base import Attack, Classifier
 from classwise.attacks.stepwise import Stepwise
 from classwise.attacks.suite import describe
-from classwise.data.dataset import ClassData, as_float
+from classwise.data.dataset import ClassData
 from classwise.evaluation.admission import FIRST, check_gradient, check_model
 from classwise.evaluation.board import Board
 from classwise.evaluation.journal import Journal, NoJournal
@@ -98,7 +98,7 @@ class Evaluator:
         Returns:
             (N, C, H, W) float32 on the CPU; the original where a sample is wrong without attack.
         """
-        images = as_float(data.images).clone()
+        images = data.batch(slice(None))[0].clone()
         if not len(data):
             return images
         kept: dict[int, Tensor] = {}

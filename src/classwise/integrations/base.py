@@ -67,12 +67,13 @@ class Adapter(ModelBuilder):
         return Normalized(net, mean, std) if mean else net
 
 
-def package(name: str, install: str) -> Any:
+def package(name: str, install: str, what: str = "network") -> Any:
     """Import a package that this project does not depend on.
 
     Args:
         name: Its import name, such as ``timm``.
         install: What installs it.
+        what: What needs it, for the message.
 
     Raises:
         ValueError: It is not installed, or cannot be imported beside this torch.
@@ -82,7 +83,7 @@ def package(name: str, install: str) -> Any:
     except Exception as error:  # a build for another torch fails with nearly anything
         top = name.partition(".")[0]
         if isinstance(error, ModuleNotFoundError) and error.name in (top, name):
-            raise ValueError(f"this network needs the package {top}, which is not installed: {install}") from error
+            raise ValueError(f"this {what} needs the package {top}, which is not installed: {install}") from error
         raise ValueError(
             f"the package {top} is installed but cannot be imported ({type(error).__name__}: {error}): "
             f"install a version that matches torch {torch.__version__}, or again with {install}"

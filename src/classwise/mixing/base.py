@@ -7,8 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from classwise.configuration import Component, config
+from classwise.data.feed import Feed
 from classwise.data.loader import Batch
-from classwise.data.resident import Resident
 from classwise.randomness import Noise
 from classwise.registry import register
 
@@ -23,7 +23,7 @@ class Mixing(Component):
         """Why this makes no sense with an objective that is attacked, or is not; empty: it does."""
         return ""
 
-    def before(self, batch: Batch, source: Resident, noise: Noise) -> Batch:
+    def before(self, batch: Batch, source: Feed, noise: Noise) -> Batch:
         """The batch that is attacked; ``source`` is the whole training set, for partners of the same class."""
         return batch
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from classwise.configuration import config
+from classwise.data.feed import Feed
 from classwise.data.loader import Batch
-from classwise.data.resident import Resident
 from classwise.mixing.base import Mixing
 from classwise.radius import Radius
 from classwise.randomness import Noise
@@ -37,6 +37,6 @@ class GaussianNoise(Mixing):
         """See :class:`Mixing`."""
         return "attacks project into the box and would clip the noise: use the objective natural" if attacked else ""
 
-    def before(self, batch: Batch, source: Resident, noise: Noise) -> Batch:
+    def before(self, batch: Batch, source: Feed, noise: Noise) -> Batch:
         """The batch with noise added to its images."""
         return batch.with_images(batch.x + float(self.sigma) * noise.normal(batch.x))

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from classwise.configuration import config
+from classwise.data.feed import Feed
 from classwise.data.loader import Batch
-from classwise.data.resident import Resident
 from classwise.mixing.base import Mixing
 from classwise.randomness import Noise
 from classwise.registry import register
 from classwise.threat import per_sample
 
 
-@register("mixing", "same-class-mixup", "domain-mixup")
+@register("mixing", "same-class-mixup", "domain-mixup", "mixup")
 @config
 class SameClassMixup(Mixing):
     """Replaces each image x_i by lam x_i + (1 - lam) x_j, with x_j another image of the same label; labels stay.
@@ -64,7 +64,7 @@ class SameClassMixup(Mixing):
             return 'there are no perturbed images to mix: set the stage to "before"'
         return ""
 
-    def before(self, batch: Batch, source: Resident, noise: Noise) -> Batch:
+    def before(self, batch: Batch, source: Feed, noise: Noise) -> Batch:
         """See :class:`Mixing`."""
         if self.stage == "after":
             return batch
@@ -147,10 +147,10 @@ class _Lookup:
         return self.row[torch.searchsorted(self.index, index.contiguous())]
 
 
-_lookups: WeakKeyDictionary[Resident, _Lookup] = WeakKeyDictionary()
+_lookups: WeakKeyDictionary[Feed, _Lookup] = WeakKeyDictionary()
 
 
-def _lookup(source: Resident) -> _Lookup:
+def _lookup(source: Feed) -> _Lookup:
     """Made once per training set and kept as long as that is."""
     if source not in _lookups:
         _lookups[source] = _Lookup(ByClass.of(source.labels), *source.index.sort())

@@ -5,20 +5,31 @@ from classwise.integrations.robustbench import RobustBench
 from classwise.integrations.timm import Timm
 from classwise.integrations.torchvision import Torchvision
 from classwise.models.builder import ModelBuilder
+from classwise.models.cnn import CNN3, CNN4
+from classwise.models.convnext import ConvNeXtTiny
 from classwise.models.foreign import load_foreign
 from classwise.models.given import GivenModel, weights_digest
 from classwise.models.imported import Imported
 from classwise.models.linear import Linear
+from classwise.models.mlp import MLP
 from classwise.models.modes import mode
 from classwise.models.named import network_named
 from classwise.models.normalized import Normalized
-from classwise.models.preact_resnet import PreActResNet18
+from classwise.models.preact_resnet import PreActResNet18, PreActResNet34, PreActResNet50
+from classwise.models.resnet import ResNet18, ResNet34, ResNet50
 from classwise.models.resnet_cifar import ResNetCIFAR
 from classwise.models.small_cnn import SmallCNN
 from classwise.models.small_vit import SmallViT
+from classwise.models.trades_cnn import TradesCNN
+from classwise.models.vit import ViTSmall, ViTTiny
+from classwise.models.wide_resnet import WideResNet
 from classwise.models.wrapped import Logits, Resized
 
 __all__ = [
+    "CNN3",
+    "CNN4",
+    "MLP",
+    "ConvNeXtTiny",
     "GivenModel",
     "HuggingFace",
     "Imported",
@@ -27,6 +38,11 @@ __all__ = [
     "ModelBuilder",
     "Normalized",
     "PreActResNet18",
+    "PreActResNet34",
+    "PreActResNet50",
+    "ResNet18",
+    "ResNet34",
+    "ResNet50",
     "ResNetCIFAR",
     "Resized",
     "RobustBench",
@@ -34,6 +50,10 @@ __all__ = [
     "SmallViT",
     "Timm",
     "Torchvision",
+    "TradesCNN",
+    "ViTSmall",
+    "ViTTiny",
+    "WideResNet",
     "load_foreign",
     "mode",
     "network_named",

@@ -10,6 +10,16 @@ from classwise import registry
 from classwise.configuration import from_plain
 from classwise.models.builder import ModelBuilder
 
+SHORT = {
+    "resnet32": "resnet-cifar,depth=32",
+    "resnet56": "resnet-cifar,depth=56",
+    "resnet110": "resnet-cifar,depth=110",
+    "wide-resnet-28-10": "wide-resnet,depth=28",
+    "wide-resnet-32-10": "wide-resnet,depth=32",
+    "wide-resnet-34-20": "wide-resnet,depth=34,widen=20",
+}
+"""Sizes that papers call by a name of their own."""
+
 
 def network_named(text: str, where: str = "network") -> ModelBuilder:
     """Build a model configuration from text.
@@ -19,6 +29,7 @@ def network_named(text: str, where: str = "network") -> ModelBuilder:
 
         resnet20
         resnet-cifar,depth=32
+        wide-resnet-28-10,sub_block=true
         torchvision:resnet18
         timm:resnet18,pretrained=true
         import:mypkg.nets:make_net(depth=28),mean=[0.49,0.48,0.45],std=[0.25,0.24,0.26]
@@ -32,8 +43,11 @@ def network_named(text: str, where: str = "network") -> ModelBuilder:
     Raises:
         ValueError: The name is unknown, needs or takes no argument, or a field does not fit.
     """
-    head, *pairs = _split(text)
+    head, *pairs = split_fields(text)
     name, colon, argument = head.partition(":")
+    if name in SHORT:
+        name, *size = split_fields(SHORT[name])
+        pairs = size + pairs
     try:
         found = registry.get("model", name)
     except ValueError as error:
@@ -62,8 +76,8 @@ def network_named(text: str, where: str = "network") -> ModelBuilder:
     return made
 
 
-def _split(text: str) -> list[str]:
-    """Parts between the commas that are not inside brackets."""
+def split_fields(text: str) -> list[str]:
+    """Parts of a text between the commas that are not inside brackets."""
     parts, depth = [""], 0
     for each in text:
         depth += (each in "([{") - (each in ")]}")

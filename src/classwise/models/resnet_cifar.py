@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from classwise.configuration import config
 from classwise.models.builder import ModelBuilder
+from classwise.models.stages import MakeBlock, add_stages, through_stages
 from classwise.registry import register
 
 
@@ -34,35 +37,44 @@ class ResNetCIFAR(ModelBuilder):
 
     def build(self, classes: int, shape: tuple[int, int, int]) -> nn.Module:
         """See :class:`ModelBuilder`."""
-        return ResidualNetwork(blocks=(self.depth - 2) // 6, classes=classes, channels=shape[0])
+        network = ResidualNetwork((16, 32, 64), [(self.depth - 2) // 6] * 3, _without_projection, classes, shape[0])
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        return network
 
 
 class ResidualNetwork(nn.Module):
-    """Stem, three stages of equal depth, global average, linear head. See :class:`ResNetCIFAR`.
+    """Stem, stages, global average, linear head. See :class:`ResNetCIFAR`.
 
     Args:
-        blocks: Blocks of each stage.
+        widths: Width of the blocks of each stage; the stem has that of the first.
+        blocks: Number of blocks of each stage.
+        make: What makes a block.
         classes: Number of outputs.
         channels: Channels of an image.
+        expansion: Channels of a block's output, as a multiple of its width.
     """
 
-    def __init__(self, blocks: int, classes: int, channels: int) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        blocks: Sequence[int],
+        make: MakeBlock,
+        classes: int,
+        channels: int,
+        expansion: int = 1,
+    ) -> None:
         super().__init__()
-        self.stem = _conv3x3(channels, 16)
-        self.stem_norm = nn.BatchNorm2d(16)
-        self.stage1 = _stage(16, 16, blocks)
-        self.stage2 = _stage(16, 32, blocks)
-        self.stage3 = _stage(32, 64, blocks)
-        self.head = nn.Linear(64, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
+        self.stem_norm = nn.BatchNorm2d(widths[0])
+        leaving = add_stages(self, make, widths[0], widths, blocks, expansion)
+        self.head = nn.Linear(leaving, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) for images (N, C, H, W)."""
         x = F.relu(self.stem_norm(self.stem(x)))
-        x = self.stage3(self.stage2(self.stage1(x)))
-        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        logits: Tensor = self.head(through_stages(self, x).mean(dim=(2, 3)))
         return logits
 
 
@@ -90,8 +102,9 @@ class ResidualBlock(nn.Module):
         return torch.relu(y + x)
 
 
-def _stage(channels: int, width: int, blocks: int) -> nn.Sequential:
-    return nn.Sequential(ResidualBlock(channels, width), *(ResidualBlock(width, width) for _ in range(blocks - 1)))
+def _without_projection(channels: int, width: int, stride: int) -> nn.Module:
+    assert stride == (1 if width == channels else 2)
+    return ResidualBlock(channels, width)
 
 
 def _conv3x3(channels: int, width: int, stride: int = 1) -> nn.Conv2d:

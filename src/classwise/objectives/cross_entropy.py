@@ -31,7 +31,7 @@ class Natural(Objective):
         return Outputs({"label": F.cross_entropy(logits, y, reduction="none")}, clean=logits)
 
 
-@register("objective", "pgd-at", "adversarial-training", "madry")
+@register("objective", "pgd-at", "adversarial-training", "madry", "at")
 @config
 class AdversarialTraining(Objective):
     """Mean cross-entropy of perturbed images: the network learns from the worst images it could be shown.

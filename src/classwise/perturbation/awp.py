@@ -25,7 +25,7 @@ class AdversarialWeights(Perturbation):
 
     Source: Wu, Xia and Wang 2020 (AWP), section 4; code csdongxian/AWP a7acf5d; with class weights Zhang et al. 2024 (FAAL),
     code TrustAI/FAAL b20ee9d, where the direction ignores them as it does here. The papers use gamma 0.01 with adversarial
-    training (FAAL 0.005) and 0.005 with TRADES, where ``begin`` is 10.
+    training (FAAL 0.005) and 0.005 with TRADES, there from the tenth epoch on (begin 9).
     Departures: the direction is the gradient itself instead of the difference to a copy of the network that took one step,
     which is the same direction; weights that the step leaves alone come back bit for bit.
     Costs: one more forward and backward per step, and memory for two copies of the moved weights (where they were and where

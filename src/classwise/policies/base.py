@@ -52,6 +52,8 @@ class ClassPolicy(Component):
     steers: ClassVar[Collection[str]] = ()
     """Knobs it may set, so that a choice in which nothing heeds them is refused when it is configured; others are looked
     at when they are set."""
+    single: ClassVar[bool] = False
+    """Whether two of its kind in a combination make no sense, since their multipliers would not be what either means."""
     label_groups: ClassVar[bool] = False
     """Whether it makes sense only where the groups are the labels."""
 
@@ -131,5 +133,9 @@ def all_knobs(policy: ClassPolicy, state: State, groups: int, device: torch.devi
             )
         if not bool((value.isfinite() & (value >= 0)).all()):
             raise ValueError(f"policy {name!r} sets {key} to {value.tolist()}: finite values of at least 0 are needed")
+    if "steps" in chosen and bool((chosen["steps"] > 1).any()):
+        raise ValueError(
+            f"policy {name!r} sets steps to {chosen['steps'].tolist()}: an attack makes fewer steps, not more"
+        )
     ones = torch.ones(groups, device=device)
     return {key: chosen[key].to(ones) if key in chosen else ones for key in KNOBS}

@@ -42,6 +42,8 @@ class CalibratedRegularisation(ClassPolicy):
 
     needs = ("train_robust", "train_count")
     steers = ("label", "robust")
+    single = True
+    reducer = "mean"  # a divisor made of weights would take 1 / (1 + beta_c) away again
 
     def check(self) -> None:
         """Refuse values out of range."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -19,7 +20,7 @@ def check_calibration(offset: float, begin: int) -> None:
     Raises:
         ValueError: One of them is negative or no number.
     """
-    if not offset >= 0 or begin < 0:
+    if not 0 <= offset < math.inf or begin < 0:
         raise ValueError(f"offset {offset} and begin {begin} must be at least 0")
 
 

@@ -33,6 +33,9 @@ class Combined(ClassPolicy):
         """Refuse an empty list and two different reducers."""
         if not self.members:
             raise ValueError("a combined policy needs members")
+        single = [each.registered_name for each in self.members if each.single]
+        if len(set(single)) < len(single):
+            raise ValueError(f"policy {single[0]!r} is in the combination twice, where it makes sense once: keep one")
         reducers = {reducer: each.registered_name for each in self.members if (reducer := each.reduction())}
         if len(reducers) > 1:
             (one, first), (other, second) = list(reducers.items())[:2]

@@ -59,7 +59,7 @@ class ConstraintRemargin(ClassPolicy):
 
     def check(self) -> None:
         """Refuse values out of range."""
-        if not 0 <= self.slack_boundary <= 1 or not self.rate > 0:
+        if not 0 <= self.slack_boundary <= 1 or not 0 < self.rate < math.inf:
             raise ValueError(
                 f"slack_boundary {self.slack_boundary} must lie in [0, 1] and rate {self.rate} be above 0: 0.05 is usual"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -75,7 +76,7 @@ class ConstraintReweight(ClassPolicy):
                 f"slack_clean {self.slack_clean} and slack_boundary {self.slack_boundary} must lie in [0, 1]: 0.05 is usual"
             )
         rates = (self.rate_clean, self.rate_boundary)
-        if not all(rate >= 0 for rate in rates) or not any(rates):
+        if not all(0 <= rate < math.inf for rate in rates) or not any(rates):
             raise ValueError(
                 f"rate_clean {self.rate_clean} and rate_boundary {self.rate_boundary} must be at least 0, and one of them "
                 "above 0: 0.05 is usual"

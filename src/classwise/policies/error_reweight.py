@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -47,7 +48,7 @@ class ErrorReweight(ClassPolicy):
 
     def check(self) -> None:
         """Refuse values out of range."""
-        if not all(each >= 0 for each in (self.boost, self.rate)):
+        if not all(0 <= each < math.inf for each in (self.boost, self.rate)):
             raise ValueError(f"boost {self.boost} and rate {self.rate} must be at least 0: 1 and 0.05 are usual")
         if not all(0 <= each <= 1 for each in (self.cap, self.slack)):
             raise ValueError(f"cap {self.cap} and slack {self.slack} must lie in [0, 1]: 0.5 and 0 are usual")

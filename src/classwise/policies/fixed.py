@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from classwise.configuration import config
@@ -36,6 +38,12 @@ class Fixed(ClassPolicy):
     """Multipliers of a teacher's temperature for clean images."""
     robust_temperature: tuple[float, ...] = ()
     """Multipliers of a teacher's temperature for perturbed images."""
+
+    def check(self) -> None:
+        """Refuse multipliers that are negative or no finite numbers."""
+        for name in KNOBS:
+            if not all(0 <= value < math.inf for value in getattr(self, name)):
+                raise ValueError(f"{name} {list(getattr(self, name))} must be finite numbers of at least 0")
 
     def steered(self) -> frozenset[str]:
         """See :class:`ClassPolicy`."""

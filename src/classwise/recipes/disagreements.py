@@ -195,7 +195,7 @@ DISAGREEMENTS: dict[str, tuple[Disagreement, ...]] = {
             24,
             "Algorithm 1 clips to the box after the last step, the code after every step.",
             "After every step.",
-            "faal-trades",
+            "faal-at",
             ("adversary.box",),
         ),
         Disagreement(

@@ -20,10 +20,9 @@ from classwise.registry import register
 from classwise.selection import BestWorst
 from classwise.training import SGD, Steps, TrainConfig
 
-PRINTED = PGD(steps=10, box="end")
-"""Algorithm 1 clips to the box after the last step only."""
-FROM_IMAGE = replace(PRINTED, start="none")
-"""It also begins at the image itself; with a KL loss, whose gradient vanishes there, the base method's start stays."""
+FROM_IMAGE = PGD(steps=10, start="none", box="end")
+"""Algorithm 1 begins at the image itself and clips to the box after the last step only. For TRADES and MART section 4.1 leaves
+the base method's own attack unchanged."""
 
 
 @register("recipe", "faal-at")
@@ -93,14 +92,14 @@ def faal_at_paper() -> TrainConfig:
 
 @register("recipe", "faal-trades-paper")
 def faal_trades_paper() -> TrainConfig:
-    """As printed, with the loss and the start of TRADES."""
-    return _paper(faal_trades(), adversary=PRINTED)
+    """As printed, with the attack of TRADES unchanged."""
+    return _paper(faal_trades())
 
 
 @register("recipe", "faal-mart-paper")
 def faal_mart_paper() -> TrainConfig:
-    """As printed, with the loss and the start of MART."""
-    return _paper(faal_mart(), adversary=PRINTED)
+    """As printed, with the attack of MART unchanged."""
+    return _paper(faal_mart())
 
 
 @register("recipe", "faal-at-awp-paper")
@@ -111,8 +110,8 @@ def faal_at_awp_paper() -> TrainConfig:
 
 @register("recipe", "faal-trades-awp-paper")
 def faal_trades_awp_paper() -> TrainConfig:
-    """As printed, with the loss and the start of TRADES; AWP's own gamma for TRADES is 0.005 too."""
-    return _paper(faal_trades_awp(), adversary=PRINTED)
+    """As printed, with the attack of TRADES unchanged; AWP's own gamma for TRADES is 0.005 too."""
+    return _paper(faal_trades_awp())
 
 
 @register("recipe", "faal-at-scratch-paper")

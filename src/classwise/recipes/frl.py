@@ -72,10 +72,12 @@ def frl_rm_paper() -> TrainConfig:
 
 @register("recipe", "frl-rm-published-code")
 def frl_rm_published_code() -> TrainConfig:
-    """As released in a file that was deleted later: fixed steps, one divisor for both terms, radius up to 2.5 times."""
-    reweight = ConstraintReweight(**RELEASED | {"rate_boundary": 0.0}, cap=0.3, normalise="joint-weight-sum")
-    policy = Combined(members=(reweight, ConstraintRemargin(rate=0.2, high=2.5, **MARGIN)))
-    return _code(frl_rm(), policy, adversary=FIXED)
+    """As released in a file that was deleted later: slack 0.1, beta 1, fixed steps, one divisor, radius up to 2.5 times."""
+    slack: dict[str, Any] = {"slack_clean": 0.1, "slack_boundary": 0.1}
+    reweight = ConstraintReweight(**slack, **RELEASED | {"rate_boundary": 0.0}, cap=0.3, normalise="joint-weight-sum")
+    remargin = ConstraintRemargin(slack_boundary=0.1, rate=0.2, high=2.5, **MARGIN)
+    members = Combined(members=(reweight, remargin))
+    return replace(_code(frl_rm(), members, adversary=FIXED), objective=Trades(beta=1.0), epochs=120)
 
 
 @register("recipe", "frl-rmrw")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 _NEUTRAL = 1e-6
@@ -33,12 +33,13 @@ def first_acts(history: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return first
 
 
-def action(policy: str, history: Sequence[Mapping[str, Any]]) -> str:
+def action(policy: str, history: Sequence[Mapping[str, Any]], steered: Collection[str] = ()) -> str:
     """A sentence on what a policy did; empty for the policy "uniform", which does nothing on purpose.
 
     Args:
         policy: Registered name.
         history: The "epoch" entries of a run's event log.
+        steered: Knobs that the policy may set, of which those that stayed at 1 are named.
     """
     if policy == "uniform" or not history:
         return ""
@@ -49,7 +50,9 @@ def action(policy: str, history: Sequence[Mapping[str, Any]]) -> str:
             "nothing about it; look at the fields that say when and how strongly it begins."
         )
     since = ", ".join(f"{_NAMES.get(name, name)} from epoch {epoch + 1}" for name, epoch in first.items())
-    return f"The policy {policy} acted: {since} of {len(history)} on."
+    still = sorted(_NAMES.get(name, name) for name in steered if name not in first)
+    rest = f" Never left 1: {', '.join(still)}." if still else ""
+    return f"The policy {policy} acted: {since} of {len(history)} on.{rest}"
 
 
 def inaction(policy: str, history: Sequence[Mapping[str, Any]]) -> str:

@@ -61,6 +61,8 @@ class TrainConfig:
     """Passes over the training images."""
     batch_size: int = 128
     """Images of one step, over all processes."""
+    balanced: bool = False
+    """Whether every class is drawn equally often in an epoch, and within a class each of its groups."""
     seed: int = 0
     """Seed of weights, order, augmentation and attacks."""
     validation_attack: Attack = attack_list("pgd-10")[0]

@@ -7,13 +7,15 @@ import time
 import torch
 
 from classwise.averaging import NoAveraging
-from classwise.data import Batch, Resident, Roles
+from classwise.data import Batch, Roles
+from classwise.data.feeding import feed
+from classwise.data.roles import roles_of
 from classwise.evaluation.admission import check_model
 from classwise.policies.base import all_knobs
 from classwise.progress import default_progress
 from classwise.training.config import TrainConfig
 from classwise.training.meter import Meter
-from classwise.training.observe import measured
+from classwise.training.observe import LOSSES, measured
 from classwise.training.runtime import Runtime
 from classwise.training.step import Network, Stepper
 
@@ -23,7 +25,7 @@ TIMED_STEPS = 2
 def estimate(config: TrainConfig) -> str:
     """Steps and time of a run, in a sentence: reads the training images and times a few steps on this machine."""
     runtime = Runtime(config.hardware)
-    roles = config.split.apply(config.data.load().train)
+    roles = roles_of(config.data.load(), config.split)
     steps = -(-len(roles.train) // config.batch_size)
     with runtime.session(config.seed):
         seconds = _seconds_per_step(config, runtime, roles)
@@ -32,6 +34,8 @@ def estimate(config: TrainConfig) -> str:
     per_image = seconds / config.batch_size / (attack + 1)
     passes = config.epochs * (1 if isinstance(config.averaging, NoAveraging) else 2) + (1 if config.start else 0)
     validation = passes * len(roles.validation) * per_image * (config.validation_attack.forwards() + 2)
+    if LOSSES & {*measured(config.policy.observes(), "validation")}:
+        validation += config.epochs * len(roles.validation) * per_image * (attack + 2)
     total = config.epochs * steps * seconds + validation
     return (
         f"{len(roles.train)} training and {len(roles.validation)} validation images; {config.epochs} epochs of {steps} "
@@ -48,7 +52,7 @@ def _seconds_per_step(config: TrainConfig, runtime: Runtime, roles: Roles) -> fl
     inner = runtime.place(network).train()
     optimizer = config.optimizer.build(inner.parameters())
     generator = runtime.generator(0)
-    source = Resident(data, config.augmentation, runtime.device)
+    source = feed(data, config.augmentation, runtime.device, config.hardware.feeding, config.hardware.workers)
     teacher = inner if config.objective.taught else None  # costs what a teacher of its size would
     stepper = Stepper(config, runtime, Network(inner, inner), optimizer, source, generator, generator, teacher)
     rows = torch.arange(min(config.batch_size, len(data)))
@@ -64,7 +68,7 @@ def _seconds_per_step(config: TrainConfig, runtime: Runtime, roles: Roles) -> fl
             if i == 1:
                 _wait(runtime)
                 began = time.perf_counter()
-            state = stepper(batch, knobs, state, 0, meter)
+            state = stepper(batch, knobs, state, config.epochs - 1, meter)  # by when all that begins late has begun
             advance()
     _wait(runtime)
     return (time.perf_counter() - began) / TIMED_STEPS

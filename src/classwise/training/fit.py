@@ -12,6 +12,16 @@ from classwise.policies import KNOBS, ClassPolicy, Combined
 from classwise.policies.base import REDUCERS
 from classwise.training.observe import check_names, measured, uncomputed
 
+_HEEDING = {
+    "robust": "an objective with a robust term, such as trades",
+    "temperature": "the objective robust-distillation",
+    "robust_temperature": "the objective robust-distillation",
+    "radius": "an objective that is attacked, such as pgd-at",
+    "steps": "the attack pgd",
+    "step": "the attack pgd",
+}
+"""What heeds a knob."""
+
 
 def check_fit(
     objective: Objective, adversary: Attack, policy: ClassPolicy, mixing: Mixing, averaging: Averaging
@@ -41,6 +51,11 @@ def check_fit(
                 f"policy {member.registered_name!r} asks for the reducer {member.reduction()!r}: known are {', '.join(REDUCERS)}"
             )
         _refuse(f"policy {member.registered_name!r}", member.refusal(objective), objective)
+        if "step" in member.steered() and getattr(adversary, "step_from", "threat") != "threat":
+            raise ValueError(
+                f"policy {member.registered_name!r} scales the attack's step by itself, and attack "
+                f"{adversary.registered_name!r} takes it from the radius as well: leave step_from at 'threat'"
+            )
     _refuse(f"mixing {mixing.registered_name!r}", mixing.refusal(objective.attacked), objective)
 
 
@@ -54,15 +69,15 @@ def check_heeded(knobs: Collection[str], policy: ClassPolicy, objective: Objecti
     idle = sorted(name for name in knobs if name not in heeded)
     if not idle:
         return
-    attack = (
-        f"nor attack {adversary.registered_name!r} heeds"
+    names = f"objective {objective.registered_name!r}", f"attack {adversary.registered_name!r}"
+    nobody = (
+        f"which neither {names[0]} nor {names[1]} heeds"
         if objective.attacked
-        else "heeds, and no attack is run with it"
+        else f"which {names[0]} does not heed, and it runs no attack"
     )
     raise ValueError(
-        f"policy {policy.registered_name!r} sets the {KNOBS.get(idle[0], idle[0])}, which "
-        f"{'neither ' if objective.attacked else 'not even '}objective {objective.registered_name!r} {attack}: "
-        "choose others, or another policy"
+        f"policy {policy.registered_name!r} sets the {KNOBS.get(idle[0], idle[0])}, {nobody}: "
+        f"use {_HEEDING.get(idle[0], 'others')}, or another policy"
     )
 
 

@@ -7,6 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -94,6 +95,9 @@ class Trainer:
             generators["augment"],
             runtime.rank,
             runtime.world,
+            config.balanced,
+            config.hardware.feeding,
+            config.hardware.workers,
         )
         self.stepper = Stepper(
             config,
@@ -192,20 +196,20 @@ class Trainer:
         config, state, epoch = self.config, self.state, self.state.epochs_done
         began = time.perf_counter()
         knobs = all_knobs(config.policy, state.policy, self.groups, self.runtime.device)
-        if not config.policy.steered():
-            check_heeded(config.policy.knobs(state.policy), config.policy, config.objective, config.adversary)
+        check_heeded(config.policy.knobs(state.policy), config.policy, config.objective, config.adversary)
         meter = Meter(measured(self.needs, "train"), self.runtime)
         model = state.network.inner
         model.train()
-        for i, batch in enumerate(self.loader):
-            rate = config.optimizer.lr * config.schedule.factor(epoch + i / len(self.loader), config.epochs)
-            for group in state.optimizer.param_groups:
-                group["lr"] = rate
-            state.policy = self.stepper(batch, knobs, state.policy, epoch, meter)
-            state.step += 1
-            if config.averaging.unit == "step":
-                self._average({"step": torch.tensor(state.step - 1), "epoch": torch.tensor(epoch)})
-            advance()
+        with closing(iter(self.loader)) as batches:  # also where a step fails: processes may be reading ahead
+            for i, batch in enumerate(batches):
+                rate = config.optimizer.lr * config.schedule.factor(epoch + i / len(self.loader), config.epochs)
+                for group in state.optimizer.param_groups:
+                    group["lr"] = rate
+                state.policy = self.stepper(batch, knobs, state.policy, epoch, meter)
+                state.step += 1
+                if config.averaging.unit == "step":
+                    self._average({"step": torch.tensor(state.step - 1), "epoch": torch.tensor(epoch)})
+                advance()
         stats, history = meter.finish()
         if not math.isfinite(history["loss"]):
             raise FloatingPointError(

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from classwise.configuration import config
+from classwise.data.feeding import Feeding
 from classwise.models.cost import multiplications
 from classwise.models.layout import fastest_layout
 
@@ -30,11 +31,18 @@ class Hardware:
     """Whether only deterministic kernels are allowed (slower on a GPU; a CPU repeats itself anyway)."""
     threads: int = 0
     """CPU threads; 0 leaves torch's default."""
+    feeding: Feeding = "auto"
+    """Whether training images are kept on the device ("resident") or read while training ("streamed"); "auto" keeps them
+    where they fill at most a third of its free memory. Batches are the same."""
+    workers: int = 4
+    """Processes that read streamed images, at most as many as there are processors; 0: the training process reads them."""
 
     def check(self) -> None:
-        """Refuse a negative number of threads."""
+        """Refuse negative numbers."""
         if self.threads < 0:
             raise ValueError(f"threads {self.threads} must be at least 1, or 0 for torch's default")
+        if self.workers < 0:
+            raise ValueError(f"workers {self.workers} must be at least 1, or 0 to read in the training process")
 
 
 class Runtime:

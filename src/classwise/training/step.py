@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from classwise.data import Batch
-from classwise.data.resident import Resident
+from classwise.data.feed import Feed
 from classwise.models.modes import buffers_kept
 from classwise.objectives import Outputs, SampleInfo
 from classwise.policies import State
@@ -41,7 +41,7 @@ class Stepper:
         runtime: Device, precision, processes.
         network: The network, on its device, in train mode.
         optimizer: Its optimiser.
-        source: The training set on the device, for mixing partners.
+        source: The training set, for mixing partners.
         attack_generator: Random numbers of attacks.
         mixing_generator: Random numbers of mixing.
         teacher: The teacher, on the device, in eval mode, for objectives that learn from one.
@@ -53,7 +53,7 @@ class Stepper:
         runtime: Runtime,
         network: Network,
         optimizer: torch.optim.Optimizer,
-        source: Resident,
+        source: Feed,
         attack_generator: torch.Generator,
         mixing_generator: torch.Generator,
         teacher: nn.Module | None = None,

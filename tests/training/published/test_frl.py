@@ -278,7 +278,10 @@ def test_what_it_does_not_fit_is_refused(toy_run: Callable[..., Any], tmp_path: 
     """And weights of clean errors alone fit a loss without a robust term."""
     with pytest.raises(ValueError, match="sets the multiplier of the robust term, which neither objective"):
         toy_run(tmp_path / "a", objective=AdversarialTraining(), policy=ConstraintReweight())
-    with pytest.raises(ValueError, match="sets the multiplier of the threat's radius, which neither objective"):
+    with pytest.raises(
+        ValueError,
+        match="sets the multiplier of the threat's radius, which objective 'natural' does not heed, and it runs no attack",
+    ):
         toy_run(tmp_path / "b", objective=Natural(), policy=ConstraintRemargin())
     alone = ConstraintReweight(slack_clean=0.0, rate_clean=1.0, rate_boundary=0.0)
     run = toy_run(tmp_path / "c", objective=AdversarialTraining(), policy=alone)

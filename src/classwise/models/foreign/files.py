@@ -1,4 +1,4 @@
-"""Checkpoints of other programs: read without running code, renamed to our keys, loaded whole or not."""
+"""Checkpoint files of other programs, read without running any code in them."""
 
 from __future__ import annotations
 
@@ -10,112 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-
-from classwise.models.wrapped import innermost
+from torch import Tensor
 
 Weights = Literal["raw", "averaged"]
 """The weights as the optimizer left them, or their average over the steps (EMA, SWA)."""
 
 WRAPPERS: dict[Weights, tuple[str, ...]] = {
-    "raw": ("state_dict", "model_state_dict", "model", "net"),
+    "raw": ("state_dict", "model_state_dict", "model", "net", "last"),
     "averaged": ("state_dict_ema", "ema_state_dict", "model_ema", "ema", "averaged"),
 }
 """Keys under which programs keep weights in a larger dictionary; of each kind the first that is there is taken."""
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
-"""What wrapping modules put before every name."""
-
-RENAMES: tuple[tuple[tuple[str, str], ...], ...] = (
-    # ResNet-20/32/56/110 with option A: conv_1_3x3, bn_1, stage_1.0.conv_a, …, classifier
-    (
-        (r"^conv_1_3x3\.", "stem."),
-        (r"^bn_1\.", "stem_norm."),
-        (r"^stage_(\d)\.", r"stage\1."),
-        (r"\.conv_a\.", ".conv1."),
-        (r"\.bn_a\.", ".norm1."),
-        (r"\.conv_b\.", ".conv2."),
-        (r"\.bn_b\.", ".norm2."),
-        (r"^classifier\.", "head."),
-    ),
-    # PreActResNet-18 of FRL, CFA and many others: conv1, layer1.0.bn1, …, layer2.0.shortcut.0, bn, linear.
-    # ResNets that share these names also have a top-level bn1; it is left unmapped on purpose, because their
-    # option-A shortcut pads zeros elsewhere than ours, and they would load and compute something else.
-    (
-        (r"^conv1\.", "stem."),
-        (r"^layer(\d)\.", r"stage\1."),
-        (r"\.bn(\d)\.", r".norm\1."),
-        (r"\.shortcut\.0\.", ".project."),
-        (r"^bn\.", "norm."),
-        (r"^linear\.", "head."),
-    ),
-)
-"""One list of (pattern, replacement) per published naming, applied in order to every key."""
-
-_ROWS = 10
-
-
-def load_foreign(model: nn.Module, path: str | Path, weights: Weights | None = None) -> None:
-    """Load a checkpoint that another program wrote, after renaming its keys.
-
-    All is checked before the model is touched. Where only one side has BatchNorm's ``num_batches_tracked``
-    (which evaluation does not use), the model keeps its own.
-
-    Args:
-        model: Receives the weights. Of a :class:`Normalized` model (or one that resizes) the inner network does.
-        path: See :func:`read_tensors`.
-        weights: See :func:`read_tensors`.
-
-    Raises:
-        ValueError: The file cannot be read safely, or its tensors are not those of the model.
-    """
-    target = innermost(model)
-    tensors = map_keys(read_tensors(path, weights), target)
-    own = target.state_dict()
-    tensors = {key: each for key, each in tensors.items() if key in own or not _is_counter(key)}
-    tensors |= {key: each for key, each in own.items() if key not in tensors and _is_counter(key)}
-    rows = [
-        *(f"missing     {key} {tuple(each.shape)}" for key, each in own.items() if key not in tensors),
-        *(f"unexpected  {key} {tuple(each.shape)}" for key, each in tensors.items() if key not in own),
-        *(
-            f"shape       {key} is {tuple(tensors[key].shape)} in the file, {tuple(each.shape)} in the model"
-            for key, each in own.items()
-            if key in tensors and tensors[key].shape != each.shape
-        ),
-    ]
-    if rows:
-        more = [f"… and {len(rows) - _ROWS} more"] if len(rows) > _ROWS else []
-        raise ValueError(
-            f"checkpoint {str(path)!r} is not one of this model ({len(rows)} tensors differ): "
-            "choose the architecture and the number of classes it was trained with\n  "
-            + "\n  ".join(rows[:_ROWS] + more)
-        )
-    target.load_state_dict(tensors)
-
-
-def map_keys(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Rename the tensors of a file to the keys of a model.
-
-    Tried are the names as they are and with one prefix after the other taken off, as long as every name bears one of
-    ``PREFIXES``; each of these also by every table of ``RENAMES``. What fits most of the model's names is taken, the
-    earlier one of two that fit alike. Names that no table knows stay.
-
-    Raises:
-        ValueError: Two names of the file become one.
-    """
-    own = set(model.state_dict())
-    bare = {key: key for key in tensors}
-    candidates = _renamed(bare)
-    while prefix := next((each for each in PREFIXES if all(name.startswith(each) for name in bare.values())), None):
-        bare = {key: name.removeprefix(prefix) for key, name in bare.items()}
-        candidates += _renamed(bare)
-    best = max(candidates, key=lambda names: len(own & set(names.values())))
-    origin: dict[str, str] = {}
-    for key, name in best.items():
-        if name in origin:
-            raise ValueError(f"the checkpoint holds {name!r} as {origin[name]!r} and as {key!r}: keep one of them")
-        origin[name] = key
-    return {name: tensors[key] for name, key in origin.items()}
+_SHOWN = 10
 
 
 def read_tensors(path: str | Path, weights: Weights | None = None) -> dict[str, Tensor]:
@@ -140,7 +46,7 @@ def read_tensors(path: str | Path, weights: Weights | None = None) -> dict[str, 
     content = _open(_read(Path(path)), path, weights)
     tensors = {str(key): each for key, each in content.items() if isinstance(each, Tensor)}
     if not tensors:
-        seen = ", ".join([str(key) for key in content][:_ROWS])
+        seen = ", ".join([str(key) for key in content][:_SHOWN])
         raise ValueError(
             f"checkpoint {str(path)!r} holds no weights, only {seen or 'an empty dictionary'}: "
             "save model.state_dict() instead"
@@ -213,18 +119,3 @@ def _read(path: Path) -> Any:
             f"checkpoint {str(path)!r} is damaged, truncated or no checkpoint at all "
             f"({type(error).__name__}): fetch or save it again"
         ) from error
-
-
-def _renamed(names: dict[str, str]) -> list[dict[str, str]]:
-    """The names as they are, and by every table of ``RENAMES``; keys are the file's own names."""
-    return [names, *({key: _rename(name, rules) for key, name in names.items()} for rules in RENAMES)]
-
-
-def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def _is_counter(key: str) -> bool:
-    return key.endswith("num_batches_tracked")
