@@ -46,6 +46,9 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/dro_weights.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/bf16_digits.py
+	$(BIN)/python benchmarks/policies.py
+	$(BIN)/python benchmarks/loader.py
+	$(BIN)/python benchmarks/epoch.py
 	$(BIN)/python benchmarks/make_speed_page.py
 
 clean:

@@ -75,6 +75,7 @@ def main(
         "rounds": rounds,
         "load_average_before": load,
         "rows": rows,
+        "seconds_of_an_sgd_step": {way: sgd_step(way, device) for way in ("default", "foreach", "fused")},
     }
     if device.startswith("cuda"):
         figures["textbook_samples_per_second"] = textbook_rate(batch, steps, rounds, device)
@@ -196,6 +197,16 @@ def product_rate(runtime: Runtime, size: int = 2048) -> float:
     left, right = torch.rand(2, size, size, device=runtime.device).to(kind).unbind()
     best = min(timed(lambda: torch.mm(left, right), str(runtime.device)) for _ in range(6))  # type: ignore[arg-type, return-value]
     return size**3 / best
+
+
+def sgd_step(way: str, device: str) -> float:
+    """Median seconds of an optimiser step on PreActResNet-18, by torch's ways of doing it."""
+    model = PreActResNet18().build(CLASSES, SHAPE).to(device)
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    options: dict[str, Any] = {} if way == "default" else {way: True}
+    sgd = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, **options)
+    return median([timed(sgd.step, device) for _ in range(12)][2:])
 
 
 def textbook_rate(batch: int, steps: int, rounds: int, device: str) -> float:

@@ -39,7 +39,7 @@ def main(
     out: Path = Path("benchmarks/results/loader.json"),
     rounds: int = 11,
     images: int = 10_000,
-    batch: int = 128,
+    batches: tuple[int, ...] = (128, 512),
     threads: int = 1,
 ) -> None:
     """Measure and write the figures.
@@ -48,11 +48,24 @@ def main(
         out: File for the figures.
         rounds: Rounds that count, each with one epoch of every contender.
         images: Images of an epoch.
-        batch: Images of a batch.
+        batches: Images of a batch; each number is measured on its own.
         threads: CPU threads.
     """
     torch.set_num_threads(threads)
-    load = os.getloadavg()[0]
+    figures: dict[str, Any] = {
+        "device": "cpu",
+        "images": images,
+        "shape": SHAPE,
+        "rounds": rounds,
+        "load_average_before": os.getloadavg()[0],
+        "batches": {batch: measured(images, batch, rounds) for batch in batches},
+    }
+    there = ("torchvision",) if of_torchvision() is not None else ()
+    write_result("loader", figures, out, ("pillow", *there))
+
+
+def measured(images: int, batch: int, rounds: int) -> dict[str, Any]:
+    """Figures for one size of batches."""
     with tempfile.TemporaryDirectory() as folder:
         epochs = contenders(images, batch, Path(folder))
         times: dict[str, list[float]] = {name: [] for name in epochs}
@@ -60,21 +73,15 @@ def main(
             for name, epoch in epochs.items():
                 times[name].append(seconds(epoch, "cpu"))
     rates = {name: images / median(values[1:]) for name, values in times.items()}
-    rivals = [name for name in rates if name in ("torchvision", "pil")]
-    figures: dict[str, Any] = {
-        "device": "cpu",
-        "images": images,
-        "shape": SHAPE,
-        "batch": batch,
-        "rounds": rounds,
-        "load_average_before": load,
+    return {
         "images_per_second": rates,
         "seconds_of_each_round": {name: values[1:] for name, values in times.items()},
         "times_faster_than": {
-            rival: {name: rates[name] / rates[rival] for name in ("resident", "mapped")} for rival in rivals
+            rival: {name: rates[name] / rates[rival] for name in ("resident", "mapped")}
+            for rival in ("torchvision", "pil")
+            if rival in rates
         },
     }
-    write_result("loader", figures, out, ("pillow", *(rival for rival in rivals if rival == "torchvision")))
 
 
 def contenders(images: int, batch: int, folder: Path) -> dict[str, Callable[[], None]]:

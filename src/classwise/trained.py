@@ -12,6 +12,7 @@ from torch import nn
 from classwise.configuration import from_plain
 from classwise.data import Dataset
 from classwise.models import ModelBuilder, load_foreign
+from classwise.models.export import exported_builder, load_exported
 from classwise.models.foreign import Weights
 from classwise.models.named import network_named
 from classwise.runs import RunDirectory, checkpoints
@@ -46,8 +47,9 @@ def find_model(
     """Load a network.
 
     Args:
-        path: A run directory (its selected checkpoint), a checkpoint folder, a file of weights (``.safetensors``, or
-            a torch file that holds tensors only), or the word for a network that brings its weights along, such as
+        path: A run directory (its selected checkpoint), a checkpoint folder, a folder that ``classwise export`` wrote, a
+            file of weights (``.safetensors``, or a torch file that holds tensors only), or the word for a network that
+            brings its weights along, such as
             ``timm:resnet18,pretrained=true`` (see :func:`classwise.models.named.network_named`).
         builder: The architecture; needed for a file of weights.
         classes: Number of classes, for a file of weights.
@@ -74,6 +76,9 @@ def find_model(
         network = builder.build(classes, shape)
         load_foreign(network, path, weights=weights)
         return Trained(network.eval(), str(path), builder)
+    if (path / "facts.json").is_file():
+        exported = load_exported(path)
+        return Trained(exported, f"{path.name} (exported)", exported_builder(path))
     directory = RunDirectory(path)
     if directory.exists:
         folder, averaged = selected(directory)

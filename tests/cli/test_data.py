@@ -56,7 +56,7 @@ def test_the_list_names_sources_and_what_can_be_fetched(cli: Cli) -> None:
 
 def test_verify_tells_intact_damaged_and_missing_files_apart(cli: Cli, published: Path) -> None:
     code, out, _ = cli("data", "verify", "mnist")
-    assert code == 0
+    assert code == 3  # one of its files is not there
     assert out.splitlines() == ["intact   mnist: first", "intact   mnist: second", "missing  mnist: third"]
     assert cli("data", "verify")[:2] == (0, out)  # nothing else is in the cache
     (published / "second").write_bytes(b"23")
@@ -162,7 +162,7 @@ def test_show_of_grey_images_and_its_help(cli: Cli, tmp_path: Path) -> None:
     [
         (("data", "show", "digts"), "unknown data 'digts': did you mean 'digits'"),
         (("data", "show", "--sheet", "x.png"), "the flag --sheet stands before NAME"),
-        (("data", "show", "digits", "--sheet", "x.png", "--per-class", "0"), "at least 1 of a class"),
+        (("data", "show", "digits", "--sheet", "x.png", "--per-class", "0"), "ask for at least 1"),
         (("data", "show", "folder"), "needs a folder: give it with --data.folder"),
     ],
 )
@@ -170,3 +170,18 @@ def test_mistakes_are_answered_with_what_to_do(cli: Cli, words: tuple[str, ...],
     code, _, error = cli(*words)
     assert code == 2
     assert sentence in error
+
+
+def test_data_without_test_images_are_shown_as_they_are(cli: Cli, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for role, each in (("train", 6), ("val", 2)):
+        for name in ("a", "b"):
+            (tmp_path / role / name).mkdir(parents=True)
+            for number in range(each):
+                colour = (20 * number, each, ord(name))  # no two images are equal
+                Image.new("RGB", (8, 8), colour).save(tmp_path / role / name / f"{number}.png")
+    code, out, _ = cli("data", "show", "folder", "--data.folder", tmp_path, "--data.size", 8)
+    assert code == 0
+    assert ["all", "12", "4"] in [line.split() for line in out.splitlines()]
+    assert "has no test images beside train and validation" in out

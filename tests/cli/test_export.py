@@ -53,6 +53,8 @@ def test_exported_weights_can_be_audited(cli: Cli, trained: Path, tmp_path: Path
     assert code == 0
     again = json.loads(cli("audit", trained / "checkpoints" / Run(trained).checkpoint()[0].name, *how)[1])
     assert json.loads(out)["tables"][0]["classes"] == again["tables"][0]["classes"]
+    whole = json.loads(cli("audit", tmp_path / "out", "--data", "toy", *how)[1])  # the folder knows its network
+    assert whole["tables"][0]["classes"] == again["tables"][0]["classes"]
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,22 @@ def test_training_and_test_classes_in_another_order() -> None:
         _ = data.test
 
 
+def test_group_names_let_roles_agree() -> None:
+    samples = [(torch.rand(1, 2, 2), k % 2, group) for k, group in enumerate("abcc")]
+    train = from_torch(samples, groups=2)
+    assert train.group_names == ("a", "b", "c")
+    test = from_torch(samples[2:], groups=2, group_names=train.group_names, start=4)
+    assert (test.group_names, test.groups.tolist()) == (train.group_names, [2, 2])
+    other = [(torch.rand(1, 2, 2), k % 2, "c") for k in range(2)]
+    narrow = cw.Dataset("x", train, lambda: from_torch(other, groups=2, start=4))
+    with pytest.raises(ValueError, match=r"groups of 'x' are \('a', 'b', 'c'\) in training and \('c',\) in test: name"):
+        _ = narrow.test
+    with pytest.raises(ValueError, match="has the group 'c', which group_names do not name: name every group"):
+        from_torch(samples, groups=2, group_names=["a", "b"])
+    with pytest.raises(ValueError, match="is given group_names and no groups: say with groups="):
+        from_torch(samples, group_names=["a", "b"])
+
+
 # --- torchvision ---
 
 

@@ -122,6 +122,28 @@ def test_arrays_that_are_not_divided_are(tmp_path: Path) -> None:
     assert grouped.test.groups.tolist() == [row // 3 % 2 for row in grouped.test.index.tolist()]
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_images_are_part_of_what_a_run_held_out(on_disk: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if on_disk:
+        monkeypatch.setattr("classwise.data.arrays.IN_MEMORY", 0)
+        monkeypatch.setattr("classwise.data.stored.CHUNK", 1000)  # several of them
+
+    def held_out(images: Any) -> Any:
+        np.save(tmp_path / "images.npy", images)
+        np.save(tmp_path / "labels.npy", LABELS)
+        data = Arrays(folder=str(tmp_path)).load()
+        assert isinstance(data.train.images, MappedImages) == on_disk
+        return data.held_out
+
+    first, changed, order = held_out(PIXELS), PIXELS.copy(), np.arange(60)
+    changed[59, 2, 5, 4] ^= 1
+    order[[0, 3]] = 3, 0  # of the same label
+    assert held_out(PIXELS) == first
+    for other in (held_out(changed), held_out(PIXELS[order])):
+        assert other.index == first.index
+        assert other.sha256 != first.sha256
+
+
 def test_validation_arrays_and_groups_of_each_role(tmp_path: Path) -> None:
     more = {"val_images": PIXELS[:6] ^ 1, "val_labels": LABELS[:6]}
     sites = {f"{role}_Site": np.arange(n) % 2 for role, n in (("train", 42), ("val", 6), ("test", 18))}

@@ -5,13 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import classwise as cw
 from classwise.data import ClassData, Dataset, Split, load
 from classwise.data.duplicates import KEPT, find_duplicates, image_hashes
-from classwise.data.stored import FolderImages
+from classwise.data.stored import FolderImages, MappedImages
 from classwise.progress import Silent
 
 
@@ -146,7 +148,7 @@ def test_cifar10_against_a_search_by_sorting(shared: Path, tmp_path: Path) -> No
     subprocess.run([sys.executable, script, "official", tmp_path], check=True, capture_output=True)
     data = load("cifar10", folder=tmp_path)
     with pytest.MonkeyPatch.context() as silent:
-        silent.setattr("classwise.data.duplicates.warn_of_duplicates", lambda *_, **__: ())
+        silent.setattr("classwise.data.duplicates.find_duplicates", lambda *_, **__: ())
         test = data.test
     found = find_duplicates({"train": data.train, "test": test})
     seen = {bytes(image.numpy().tobytes()) for image in torch.as_tensor(data.train.images)}
@@ -159,3 +161,55 @@ def test_a_callable_names_files(tmp_path: Path) -> None:
     train = images(4)
     (found,) = find_duplicates({"train": train, "test": with_copies(images(2, 5, 9), train, [(10, 1)])})
     assert "(file 10 in test = file 1 in train)" in found.sentence(called)
+
+
+def stored(folder: Path, contents: list[int], kind: str, start: int = 0) -> ClassData:
+    """Grey images of one colour each, kept on disk."""
+    folder.mkdir()
+    labels, index = torch.arange(len(contents)) % 2, torch.arange(start, start + len(contents))
+    if kind == "mapped":
+        np.save(folder / "x.npy", np.repeat(np.uint8(contents), 16).reshape(-1, 1, 4, 4))
+        return ClassData(MappedImages(folder / "x.npy"), labels, ("a", "b"), index)
+    paths = [folder / f"{k}.png" for k in range(len(contents))]
+    for path, colour in zip(paths, contents, strict=True):
+        Image.new("L", (4, 4), colour).save(path)
+    return ClassData(FolderImages(paths, 4, 1), labels, ("a", "b"), index)
+
+
+@pytest.mark.parametrize(("one", "other"), [("files", "files"), ("mapped", "mapped"), ("mapped", "files")])
+def test_images_on_disk_are_compared_too(one: str, other: str, tmp_path: Path) -> None:
+    train, test = stored(tmp_path / "1", [1, 2, 3, 4], one), stored(tmp_path / "2", [9, 3, 8], other, 10)
+    with pytest.warns(UserWarning, match=r"1 of 3 test images are train images too, .*\(11 in test = 2 in train\)"):
+        assert Dataset("x", train, lambda: test).test is test
+    assert len(Dataset("x", train, lambda: stored(tmp_path / "3", [7], other, 10)).test) == 1
+
+
+def test_what_cannot_be_compared_is_told(tmp_path: Path) -> None:
+    train, test = stored(tmp_path / "1", [1, 2], "files"), stored(tmp_path / "2", [1], "files", 10)
+    (tmp_path / "1" / "1.png").unlink()
+    with pytest.warns(UserWarning, match=r"test images of 'x' were not compared with its train images, .*1\.png"):
+        assert Dataset("x", train, lambda: test).test is test
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"class_names": ("b", "a")},
+            r"classes of 'x' are \('a', 'b'\) in training and \('b', 'a'\) in ROLE: name them",
+        ),
+        ({"groups": torch.zeros(3, dtype=torch.int64), "group_names": ("s",)}, r"groups of 'x' are .*\('s',\) in ROLE"),
+        (
+            {"images": torch.zeros(3, 1, 3, 4, dtype=torch.uint8)},
+            r"\(1, 3, 3\) in training and \(1, 3, 4\) in ROLE: give",
+        ),
+    ],
+)
+def test_roles_must_agree(change: dict[str, Any], message: str) -> None:
+    fields = {"images": images(3, 1).images, "labels": torch.tensor([0, 1, 0]), "class_names": ("a", "b")}
+    other = ClassData(**(fields | change))
+    with pytest.raises(ValueError, match=message.replace("ROLE", "validation")):
+        Dataset("x", images(10), lambda: images(3, 1), validation=other)
+    data = Dataset("x", images(10), lambda: other)
+    with pytest.raises(ValueError, match=message.replace("ROLE", "test")):
+        _ = data.test

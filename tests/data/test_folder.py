@@ -130,6 +130,50 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("train", "test"), [("training_set", "test_set"), ("Training", "testing"), ("Train Set", "test-set")]
+)
+def test_other_names_of_roles(train: str, test: str, divided: Path) -> None:
+    clean = ImageFolder(folder=str(divided)).load()
+    pixels = clean.test.images
+    for old, new in (("train", train), ("test", test), ("val", "validation_set")):
+        (divided / old).rename(divided / new)
+    data = ImageFolder(folder=str(divided)).load()
+    assert data.class_names == clean.class_names
+    assert torch.equal(torch.as_tensor(data.train.images), torch.as_tensor(clean.train.images))
+    assert torch.equal(torch.as_tensor(data.test.images), torch.as_tensor(pixels))
+    assert data.validation is not None
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ("trian", "test"),
+            r"holds 'test' but no folder train with folders of classes in it: call .* train, val and test",
+        ),
+        (
+            ("fit", "held"),
+            r"'fit', 'held' in .* hold no images themselves but the same sub-folders \('cat', 'dog'\), as",
+        ),
+    ],
+)
+def test_roles_are_not_taken_for_classes(names: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    for name in names:
+        for kind in ("cat", "dog"):
+            picture(tmp_path / name / kind / "0.png", len(name))
+    with pytest.raises(ValueError, match=message):
+        ImageFolder(folder=str(tmp_path)).load()
+
+
+def test_unsorted_images_in_train_and_test_are_no_classes(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        for k in range(4):
+            picture(tmp_path / name / f"{k}.png", k)
+    with pytest.raises(ValueError, match="holds 'test', 'train' but no folder train with folders of classes in it"):
+        ImageFolder(folder=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (
@@ -273,7 +317,7 @@ def test_groups_reach_policy_audit_gate_and_command(tmp_path: Path, capsys: pyte
     assert list(run.class_names) == sites
     knobs = run.history[-1]["knobs"]
     assert {len(values) for values in knobs.values()} == {3}  # three sites, two classes
-    assert run.history[-1]["validation"]["raw"]["n"] == [2, 2, 2]  # at_least counts sites
+    assert run.history[-1]["validation"]["raw"]["n"] == [2, 1, 1]  # at_least counts classes
     result = run.audit(attacks="pgd-2", progress=Silent())
     assert list(result.table().names) == sites
     assert result.table().n.tolist() == [16, 16, 16]

@@ -185,3 +185,46 @@ def test_a_file_spoilt_anywhere_gives_an_image_or_an_error_of_ours(form: str):
         else:
             assert got.dtype == torch.uint8
             assert got.shape[0] == 3
+
+
+def deep_png() -> bytes:
+    """16 bits per channel, RGB, 2 x 1 pixels, written by hand after the PNG specification."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" + bytes(range(12)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def deep_tiff() -> bytes:
+    """16 bits per channel, RGB, 2 x 1 pixels, written by hand after TIFF 6.0."""
+    short = [(256, 2), (257, 1), (258, 0), (259, 1), (262, 2), (273, 0), (277, 3), (278, 1), (279, 12)]
+    end = 8 + 2 + 12 * len(short) + 4
+    value = dict(short) | {258: end, 273: end + 6}  # where three numbers of bits and the pixels lie
+    entries = b"".join(struct.pack("<HHII", tag, 3, 3 if tag == 258 else 1, value[tag]) for tag, _ in short)
+    head = b"II*\0" + struct.pack("<IH", 8, len(short)) + entries + bytes(4)
+    return head + struct.pack("<HHH", 16, 16, 16) + bytes(range(12))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        deep_png(),
+        deep_tiff(),
+        b"P6 2 1 65535\n" + bytes(range(12)),
+        b"P6\n# 7 8 9\n2 # wide\n1\n1023\n" + bytes(12),
+        b"P3\n2 1\n1000\n0 1 2 3 4 1000\n",
+    ],
+)
+def test_colour_of_more_than_8_bits_is_refused(content: bytes):
+    with Image.open(io.BytesIO(content)) as opened:
+        assert opened.mode == "RGB"  # so Pillow does not tell
+    with pytest.raises(ValueError, match=r"'x' has more than 8 bits per channel \(mode RGB\): save it with 8 bits"):
+        decode(content, "x")
+
+
+def test_a_ppm_of_8_bits_may_have_comments():
+    got = decode(b"P6\n# 65535\n2 1\n255\n" + bytes(range(6)), "x")
+    assert got[:, 0].T.tolist() == [[0, 1, 2], [3, 4, 5]]

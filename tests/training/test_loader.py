@@ -140,11 +140,12 @@ def test_the_default_split_is_five_per_cent_of_each_class_and_at_least_twenty() 
     assert torch.bincount(roles.validation.labels).tolist() == [50, 20]
 
 
-def test_the_split_follows_groups_where_they_are_not_the_labels() -> None:
+def test_the_split_takes_groups_in_proportion_within_each_class() -> None:
     labels, groups = torch.arange(80) % 2, torch.arange(80) // 20
     data = ClassData(torch.rand(80, 1, 1, 1), labels, ("a", "b"), groups=groups, group_names=tuple("wxyz"))
     roles = Split(at_least=5).apply(data)
-    assert torch.bincount(roles.validation.groups).tolist() == [5] * 4
+    assert torch.bincount(roles.validation.labels).tolist() == [5, 5]
+    assert torch.bincount(roles.validation.groups).tolist() == [3, 3, 2, 2]
 
 
 @pytest.mark.parametrize("count", [0, 1, 20])

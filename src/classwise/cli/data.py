@@ -42,7 +42,7 @@ class Fetch:
 class Verify:
     """Compare official files that are on this machine with their published checksums.
 
-    Exit code 3 where a file is damaged, or nothing is there.
+    Exit code 3 where a file is damaged or, of the data set that is named, missing.
     """
 
     name: tyro.conf.Positional[str | None] = None
@@ -112,7 +112,9 @@ def check_files(command: Verify) -> int:
             print(f"{state:8} {name}: {file}")
     if not found:
         print(f"There are no files of {command.name}." if command.name else "There are no files in the cache.")
-    return CHECK_FAILED if not found or any("damaged" in states.values() for states in found.values()) else OK
+    # Asked about one data set, all of its files are meant; in the cache only what is there.
+    wrong = {"damaged", "missing"} if command.name is not None else {"damaged"}
+    return CHECK_FAILED if not found or any(wrong & set(states.values()) for states in found.values()) else OK
 
 
 def show(name: str, arguments: list[str]) -> int:
@@ -122,7 +124,13 @@ def show(name: str, arguments: list[str]) -> int:
     chosen = roles_of(dataset, flags.split)
     with warnings.catch_warnings():  # duplicates of all roles are printed below
         warnings.filterwarnings("ignore", message=".*pixel by pixel")
-        roles = {"train": chosen.train, "validation": chosen.validation, "test": dataset.test}
+        roles, without = {"train": chosen.train, "validation": chosen.validation}, ""
+        try:
+            roles["test"] = dataset.test
+        except ValueError as error:
+            if "no test images" not in str(error):
+                raise
+            without = f"\n{error}"
     shape = "x".join(map(str, chosen.train.shape))
     print(f"{dataset.name}: {sum(map(len, roles.values()))} images of {shape}, {chosen.train.num_classes} classes\n")
     print("\n".join(_counts("class", chosen.train.class_names, {role: data.labels for role, data in roles.items()})))
@@ -130,7 +138,7 @@ def show(name: str, arguments: list[str]) -> int:
         groups = {role: data.groups for role, data in roles.items()}
         print("\n" + "\n".join(_counts("group", chosen.train.group_names, groups)))
     print(f"\n{describe_balance(chosen.train)}")
-    print("\n".join(_duplicates(roles, dataset.called)))
+    print("\n".join(_duplicates(roles, dataset.called)) + without)
     if flags.sheet is not None:
         contact_sheet(chosen.train, flags.sheet, flags.per_class)
         print(f"The first training images of each class are in {flags.sheet}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -205,6 +206,10 @@ class Dataset:
         validation: Validation images, where the data come with some; otherwise a run holds some of ``train`` out.
         called: What an image is called in messages, such as its file, given its ``index``. Default: the index.
         held_out: Which images are test images, where they were held out of one collection; kept with a run.
+
+    Raises:
+        ValueError: ``test`` is no function, or classes, groups or shape of the validation images are not those of the
+            training images.
     """
 
     def __init__(
@@ -221,35 +226,59 @@ class Dataset:
             raise ValueError(f"test of {name!r} must be a function that returns the test images: write lambda: images")
         self.name, self.train, self._read_test, self.source = name, train, test, source
         self.validation, self.called, self.held_out = validation, called, held_out
+        if validation is not None:
+            self._check_like_training("validation", validation)
 
     @cached_property
     def test(self) -> ClassData:
         """Test images. Audits read them; training never does.
 
-        Where all images are in memory, those that are training or validation images too are warned of. The very same
-        object in two roles is taken to be meant.
+        Those that are training or validation images too are warned of, and so is it where these cannot be read to tell.
+        The very same object in two roles is taken to be meant.
 
         Raises:
-            ValueError: Their classes are not those of the training images, or they cannot be read.
+            ValueError: Their classes, groups or shape are not those of the training images, or they cannot be read.
         """
-        from classwise.data.duplicates import warn_of_duplicates
+        from classwise.data.duplicates import find_duplicates
 
         images = self._read_test()
-        if images.class_names != self.train.class_names:
-            raise ValueError(
-                f"the classes of {self.name!r} are {self.train.class_names} in training and {images.class_names} in test: name "
-                "them alike and in the same order, so that labels mean the same"
-            )
+        self._check_like_training("test", images)
         seen = {"train": self.train} | ({"validation": self.validation} if self.validation is not None else {})
-        in_memory = all(isinstance(data.images, Tensor) for data in (*seen.values(), images))
-        if in_memory and not any(images is data for data in seen.values()):
-            warn_of_duplicates({**seen, "test": images}, self.called, only="test")
+        if any(images is data for data in seen.values()):
+            return images
+        try:
+            sentences = [each.sentence(self.called) for each in find_duplicates({**seen, "test": images}, only="test")]
+        except ValueError as error:  # images on disk that are gone or damaged by now
+            reason = (
+                f"the test images of {self.name!r} were not compared with its {' and '.join(seen)} images, so the same image "
+                f"may be in both ({error})"
+            )
+            sentences = [reason]
+        for sentence in sentences:
+            warnings.warn(sentence, stacklevel=2)
         return images
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """One name per class."""
         return self.train.class_names
+
+    def _check_like_training(self, role: str, images: ClassData) -> None:
+        train = self.train
+        for what, ours, theirs in (
+            ("classes", tuple(train.class_names), tuple(images.class_names)),
+            ("groups", tuple(train.group_names), tuple(images.group_names)),
+        ):
+            if ours != theirs:
+                raise ValueError(
+                    f"the {what} of {self.name!r} are {ours} in training and {theirs} in {role}: name them alike and in the same "
+                    f"order, so that {'labels' if what == 'classes' else 'groups'} mean the same"
+                )
+        if images.shape != train.shape:
+            raise ValueError(
+                f"images of {self.name!r} have shape {train.shape} in training and {images.shape} in {role}: give all roles "
+                "the same channels, height and width"
+            )
 
 
 def as_float(images: Tensor) -> Tensor:

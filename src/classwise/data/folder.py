@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from classwise.configuration import config
@@ -25,10 +25,11 @@ METADATA = "metadata.csv"
 class ImageFolder(ListedImages):
     """Your own images in folders: train/CLASS/…, test/CLASS/… and, if you like, val/CLASS/…; or CLASS/… alone.
 
-    The folders train, val (valid, validation, dev) and test may be written in any case. With CLASS folders alone, test
-    images are held out here. With train and val but without test, audits need images of their own. Images may lie in
-    further folders below their class. Files that are no images by their ending are left out with one warning that counts
-    them; hidden files in silence. An image that cannot be decoded is an error.
+    The folders train, val (valid, validation, dev) and test may be written in any case, and be called training_set, val_set
+    and the like. With CLASS folders alone, test images are held out here; ones that look like roles are refused. With train
+    and val but without test, audits need images of their own. Images may lie in further folders below their class. Files
+    that are no images by their ending are left out with one warning that counts them; hidden files in silence. An image
+    that cannot be decoded is an error.
 
     Groups come from a table ``metadata.csv`` in the folder (or one in each of train, val and test), whose column
     ``file_name`` holds paths relative to it and whose other columns are what ``groups`` may name.
@@ -75,6 +76,7 @@ def _roles(root: Path) -> dict[str, Path]:
         else:
             named[role] = folder
     if "train" not in named or not _folders(named["train"]):  # a class may be called "train"
+        _refuse_roles(root, named, others)
         return {"": root}
     if others:
         raise ValueError(
@@ -82,6 +84,24 @@ def _roles(root: Path) -> dict[str, Path]:
             "move it out, or give folders of classes only"
         )
     return {role: named[role] for role in ("train", "validation", "test") if role in named}
+
+
+def _refuse_roles(root: Path, named: Mapping[str, Path], others: Sequence[Path]) -> None:
+    """Refuse sub-folders that would be taken for classes but look like roles: a model would learn to tell these."""
+    rename = "call the folders of the roles train, val and test (train/CLASS/…, test/CLASS/…)"
+    if named and ("train" not in named or not others or any(_folders(each) for each in named.values())):
+        raise ValueError(
+            f"{str(root)!r} holds {', '.join(repr(each.name) for each in named.values())} but no folder train with folders of "
+            f"classes in it: {rename}; to have all images divided here, give the folder right above those of the classes"
+        )
+    inside = {tuple(each.name for each in _folders(folder)) for folder in others}
+    direct = any(path.is_file() and path.suffix.lower() in SUFFIXES for each in others for path in _entries(each))
+    if len(others) > 1 and len(inside) == 1 and inside != {()} and not direct:
+        raise ValueError(
+            f"the folders {', '.join(repr(each.name) for each in others[:4])} in {str(root)!r} hold no images themselves but the "
+            f"same sub-folders ({', '.join(map(repr, sorted(*inside)[:4]))}), as roles do and classes do not: {rename}; where "
+            "they are classes, move their images out of the sub-folders"
+        )
 
 
 def _classes(folder: Path) -> list[Path]:

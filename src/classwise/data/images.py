@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import Any, Literal
 
@@ -12,6 +13,10 @@ from torch import Tensor
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is decoded, told by content and not by file name. Other decoders of Pillow (some start other programs) stay out."""
+
+
+_PPM = re.compile(rb"P[36](?:(?:\s|#[^\r\n]*[\r\n])+(\d+)){3}")
+"""Head of a PPM file: width, height and, as the group, the greatest value."""
 
 
 def decode(
@@ -57,13 +62,27 @@ def decode(
         left, top, right, bottom = box or (0, 0, width, height)
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
             raise ValueError(f"the part {box} does not lie in {where!r} of {width} x {height} pixels: correct it")
-        if image.mode.startswith(("I", "F")):
+        if image.mode.startswith(("I", "F")) or _is_deep(content, image):
             raise ValueError(f"{where!r} has more than 8 bits per channel (mode {image.mode}): save it with 8 bits")
         try:
             pixels = _pixels(image, "RGB" if channels == 3 else "L", box, size)
         except Exception as error:
             raise _damaged(where, error) from error
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1).contiguous()
+
+
+def _is_deep(content: bytes, image: Any) -> bool:
+    """Whether a file says that a channel has more than 8 bits, which Pillow cuts off in colour images without a word."""
+    if image.format == "PNG":
+        head = content.find(b"IHDR")  # then width and height of 4 bytes each, and the bits
+        return content[head + 12] > 8
+    if image.format == "PPM":
+        found = _PPM.match(content)
+        return found is not None and int(found[1]) > 255
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(258, 1)  # BitsPerSample
+        return bool(max(bits if isinstance(bits, tuple) else (bits,)) > 8)
+    return False
 
 
 def _pixels(image: Any, mode: str, box: tuple[int, int, int, int] | None, size: int | tuple[int, int] | None) -> Any:

@@ -8,16 +8,17 @@ import torch
 from torch import Tensor
 
 ROLES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing"),
+    "train": ("train", "training", "train_set", "training_set"),
+    "validation": ("validation", "val", "valid", "dev", "validation_set", "val_set", "valid_set", "dev_set"),
+    "test": ("test", "testing", "test_set", "testing_set"),
 }
 """Words that people use for each role, in lower case."""
 
 
 def role_named(word: str) -> str | None:
-    """The role that a word means, whatever its case; None where it means none."""
-    return next((role for role, words in ROLES.items() if word.strip().lower() in words), None)
+    """The role that a word means, whatever its case and with any of "_", "-" and a space in it; None where it means none."""
+    plain = word.strip().lower().replace("-", "_").replace(" ", "_")
+    return next((role for role, words in ROLES.items() if plain in words), None)
 
 
 def ordered(names: Iterable[str]) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from classwise.data.split import Roles, Split
 def roles_of(data: Dataset, split: Split) -> Roles:
     """Training and validation images: the data set's own where it has validation images, otherwise held out by the split.
 
+    That both agree on classes, groups and shape is seen to by :class:`~classwise.data.Dataset`.
+
     Raises:
         ValueError: A class is too small to divide, or the split asks for what cannot be heeded here.
     """

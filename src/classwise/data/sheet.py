@@ -28,8 +28,10 @@ def contact_sheet(data: ClassData, path: Path, per_class: int = 8) -> None:
     from PIL import Image, ImageDraw, ImageFont
 
     channels, height, width = data.shape
-    if channels not in (1, 3) or per_class < 1:
-        raise ValueError(f"a sheet shows images of 1 or 3 channels, not {channels}, and at least 1 of a class")
+    if channels not in (1, 3):
+        raise ValueError(f"a sheet shows images of 1 or 3 channels, and these have {channels}: leave the sheet out")
+    if per_class < 1:
+        raise ValueError(f"a sheet of {per_class} images of each class would be empty: ask for at least 1")
     scale = max(1, -(-SMALLEST // min(height, width)))
     across, down = width * scale + GAP, height * scale + GAP
     font, names = ImageFont.load_default(), [_printable(name) for name in data.class_names]

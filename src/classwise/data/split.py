@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from classwise.configuration import config
 from classwise.data.dataset import ClassData, rows_by_group
+from classwise.data.stratify import in_proportion
 
 
 @config
@@ -25,9 +27,16 @@ class Split:
     rule of the code of Rice et al. 2020 (robust overfitting): the head of NumPy's permutation of the whole set, whatever
     the classes are.
 
+    Where groups are not the classes (:attr:`ClassData.groups`: the site an image is from), the number held out of a class
+    is the same, and each group's part of it is its share of the class, rounded down or up, or one more or less where the
+    group would otherwise have no image in one of the roles; ``train_per_class`` goes by the same rule. So every class
+    and every group has training and validation images, or the split is refused and says which has not. Validation images
+    of a group may be few: ``at_least`` is a number of a class. A permutation looks at neither, and is refused alike.
+
     Where samples come in units (:attr:`ClassData.units`: the frames of one traffic sign) a unit is never divided. Whole
     units are held out, in random order or that of the data set, until a class has at least the number asked for, and
-    with ``per_class`` exactly that number.
+    with ``per_class`` exactly that number. Groups then take turns in proportion, as near as units allow; one that has
+    still none gives one unit more, except with ``per_class``.
     """
 
     fraction: float = 0.05
@@ -62,39 +71,56 @@ class Split:
         """Divide training data into training and validation images.
 
         Raises:
-            ValueError: A class is too small, or has too few units, to leave both roles a sample; or its units cannot
-                make up ``per_class`` images.
+            ValueError: A class is too small, or has too few units, to leave both roles a sample; its units cannot make up
+                ``per_class`` images; or a class or a group would have none in one of the roles.
         """
         generator = torch.Generator().manual_seed(self.seed)
-        groups = rows_by_group(data.groups, data.num_groups)
-        wanted = [self._wanted(rows, name) for rows, name in zip(groups, data.group_names, strict=True)]
-        shuffled = [rows[torch.randperm(len(rows), generator=generator)] for rows in groups]
-        ordered = shuffled if self.choice == "random" else [rows.flip(0) for rows in groups]
+        classes = rows_by_group(data.labels, data.num_classes)
+        wanted = self._wanted([len(rows) for rows in classes], data.class_names)
+        shuffled = [rows[torch.randperm(len(rows), generator=generator)] for rows in classes]
+        ordered = shuffled if self.choice == "random" else [rows.flip(0) for rows in classes]
         if self.choice == "first":
-            ordered = list(groups)
+            ordered = list(classes)
         if self.choice == "permutation":
             is_held_out = self._permuted(data)
         elif data.units is not None:
             is_held_out = self._whole_units(data, data.units, ordered, wanted)
         else:
-            is_held_out = torch.zeros(len(data), dtype=torch.bool)
-            is_held_out[torch.cat([rows[:n] for rows, n in zip(ordered, wanted, strict=True)])] = True
-        train = torch.cat([rows[~is_held_out[rows]][: self.train_per_class or None] for rows in shuffled])
+            is_held_out = _first(ordered, data.groups, wanted)
+        left = [rows[~is_held_out[rows]] for rows in shuffled]
+        is_trained_on = _first(left, data.groups, [min(len(rows), self.train_per_class or len(rows)) for rows in left])
+        _refuse_absence(data, {"training": is_trained_on, "validation": is_held_out})
         return Roles(
-            train=data.subset(train.sort().values),
+            train=data.subset(is_trained_on.nonzero()[:, 0]),
             validation=data.subset(is_held_out.nonzero()[:, 0]),
         )
 
-    def _wanted(self, rows: Tensor, name: str) -> int:
-        """Images of one class to hold out."""
-        wanted = self.per_class or max(math.ceil(self.fraction * len(rows)), self.at_least)
-        if len(rows) <= wanted or wanted == 0:
-            raise ValueError(
-                f"class {name!r} has {len(rows)} training images, too few to hold out {wanted} "
-                f"for validation and train on the rest: lower split.{'per_class' if self.per_class else 'at_least'}, "
-                "or drop the class"
-            )
+    def _wanted(self, sizes: list[int], names: Sequence[str]) -> list[int]:
+        """Images of each class to hold out."""
+        wanted = [self.per_class or max(math.ceil(self.fraction * size), self.at_least) for size in sizes]
+        for size, number, name in zip(sizes, wanted, names, strict=True):
+            if size and not number:
+                raise ValueError("nothing would be held out for validation: set split.at_least (--split.at-least 20)")
+            if size <= number:
+                raise ValueError(
+                    f"class {name!r} has {size} training images, too few to hold out {number} "
+                    f"for validation and train on the rest: {self._mend(sizes, size)}drop the class"
+                )
         return wanted
+
+    def _mend(self, sizes: list[int], size: int) -> str:
+        """Numbers that leave half of the smallest class that can be divided."""
+        if size < 2:
+            return "add images, or "
+        half = min(each for each in sizes if each > 1) // 2
+        if self.per_class:
+            return f"lower split.per_class (--split.per-class {half}), or "
+        lower = []
+        if self.at_least >= size:
+            lower.append(f"split.at_least (--split.at-least {half})")
+        if math.ceil(self.fraction * size) >= size:
+            lower.append("split.fraction (--split.fraction 0.5)")
+        return f"lower {' and '.join(lower)}, or "
 
     def _permuted(self, data: ClassData) -> Tensor:
         """Which positions the head of a permutation of the whole set holds out."""
@@ -111,12 +137,17 @@ class Split:
     def _whole_units(self, data: ClassData, units: Tensor, ordered: list[Tensor], wanted: list[int]) -> Tensor:
         """Which positions are held out when units stay whole; a unit may have samples of several classes."""
         is_held_out = torch.zeros(len(data), dtype=torch.bool)
-        for rows, least in zip(ordered, wanted, strict=True):
+        turns = [_taking_turns(rows, data.groups) for rows in ordered]
+        for rows, least in zip(turns, wanted, strict=True):
             missing = least - int(is_held_out[rows].sum())
             sizes = Counter(units[rows[~is_held_out[rows]]].tolist())  # in the order of their first samples
             chosen = _exactly(sizes, missing) if self.per_class else _at_least(sizes, missing)
             is_held_out |= torch.isin(units, torch.tensor(chosen, dtype=torch.int64))
-        for rows, name, least in zip(ordered, data.group_names, wanted, strict=True):
+        for group in range(0 if self.per_class else data.num_groups):
+            rows = torch.cat([rows[data.groups[rows] == group] for rows in turns])
+            if len(rows) and not is_held_out[rows].any():
+                is_held_out |= units == units[rows[0]]
+        for rows, name, least in zip(ordered, data.class_names, wanted, strict=True):
             found = int(is_held_out[rows].sum())
             if found == len(rows):
                 raise ValueError(
@@ -130,6 +161,45 @@ class Split:
                     "another split.per_class, or 0 to go by split.fraction and split.at_least"
                 )
         return is_held_out
+
+
+def _first(ordered: list[Tensor], groups: Tensor, wanted: list[int]) -> Tensor:
+    """Which positions are the first of each class, so many as wanted, its groups in proportion."""
+    sizes = [dict(sorted(Counter(groups[rows].tolist()).items())) for rows in ordered]
+    is_first = torch.zeros(len(groups), dtype=torch.bool)
+    for rows, parts in zip(ordered, in_proportion(sizes, wanted), strict=True):
+        for group, number in parts.items():
+            is_first[rows[groups[rows] == group][:number]] = True
+    return is_first
+
+
+def _taking_turns(rows: Tensor, groups: Tensor) -> Tensor:
+    """The samples of one class, each group's in their order and evenly spread; as they are where there is one group."""
+    place = torch.zeros(len(rows), dtype=torch.float64)
+    for group in set(groups[rows].tolist()):
+        mine = groups[rows] == group
+        size = int(mine.sum())
+        place[mine] = (torch.arange(size, dtype=torch.float64) + 0.5) / size
+    return rows[place.argsort(stable=True)]
+
+
+def _refuse_absence(data: ClassData, roles: dict[str, Tensor]) -> None:
+    """Refuse a division that leaves a class or a group without an image in a role."""
+    kinds = [("class", data.labels, data.class_names), ("group", data.groups, data.group_names)]
+    for kind, numbers, names in kinds:
+        for role, is_in in roles.items():
+            for name, count, found in zip(
+                names,
+                numbers.bincount(minlength=len(names)).tolist(),
+                numbers[is_in].bincount(minlength=len(names)).tolist(),
+                strict=True,
+            ):
+                if not found:
+                    raise ValueError(
+                        f"{kind} {name!r} has {count} training image{'' if count == 1 else 's'}, and the split leaves none "
+                        f"for {role}: hold out {'fewer' if role == 'training' else 'more'} of each class "
+                        f"(split.at_least), add images, or drop the {kind}"
+                    )
 
 
 def _at_least(sizes: dict[int, int], number: int) -> list[int]:

@@ -22,6 +22,7 @@ def from_torch(
     *,
     class_names: Sequence[str] = (),
     groups: Key | Sequence[Any] | None = None,
+    group_names: Sequence[str] = (),
     image: Key = 0,
     label: Key = 1,
     size: int = 0,
@@ -40,6 +41,8 @@ def from_torch(
             labels that occur; whole numbers from 0 to the greatest. Give test images the names of the training images.
         groups: What takes the label's place in every policy, audit and gate: the key of a sample's group in it (as
             ``image`` and ``label`` are keys), or one value per sample.
+        group_names: Names of the groups, in order, among them every one that occurs. Default: those that occur, numbers
+            by value and others by letter. Give test images the names of the training images.
         image: Key of the image in a sample.
         label: Key of the label in a sample: a whole number, or the name of a class.
         size: Height and width that pictures of Pillow are resized to; 0: as they are.
@@ -48,7 +51,7 @@ def from_torch(
         start: ``index`` of the first sample. Give test images other numbers than training images have.
 
     Raises:
-        ValueError: A sample has no such key, images differ in shape, or the numbers fit no images.
+        ValueError: A sample has no such key, images differ in shape, the numbers fit no images, or a group has no name.
     """
     name = name or type(dataset).__name__
     pictures: list[np.ndarray[Any, Any]] = []
@@ -74,16 +77,27 @@ def from_torch(
         if len(found) != len(labels):
             raise ValueError(f"{name!r} has {len(labels)} samples and {len(found)} groups are given: give one for each")
     names, values = _classes(dataset, class_names, labels, name)
-    group_names = ordered(found)
+    names_of_groups = _groups(found, group_names, name)
     return ClassData(
         images_from(np.stack(pictures), "nchw", f"{name!r}"),
         values,
         names,
         index=torch.arange(start, start + len(labels)),
-        groups=numbers(found, group_names) if found else None,  # type: ignore[arg-type]
-        group_names=group_names,
+        groups=numbers(found, names_of_groups) if found else None,  # type: ignore[arg-type]
+        group_names=names_of_groups,
         name=name,
     )
+
+
+def _groups(found: Sequence[str], given: Sequence[str], name: str) -> tuple[str, ...]:
+    """Names of the groups, all that occur among them."""
+    if given and not found:
+        raise ValueError(f"{name!r} is given group_names and no groups: say with groups= what group each sample is in")
+    names = tuple(map(str, given)) or ordered(found)
+    unknown = ordered(set(found) - set(names))
+    if unknown:
+        raise ValueError(f"{name!r} has the group {unknown[0]!r}, which group_names do not name: name every group")
+    return names
 
 
 def _samples(dataset: Any) -> Iterator[Any]:

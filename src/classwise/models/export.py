@@ -132,7 +132,7 @@ def load_exported(folder: Path | str, network: nn.Module | None = None) -> nn.Mo
     if hashlib.sha256(content).hexdigest() != stated:
         raise ValueError(f"{str(folder / WEIGHTS)!r} is damaged (its SHA-256 differs from {FACTS}): export again")
     if network is None:
-        builder: ModelBuilder = from_plain(ModelBuilder, facts["architecture"], where=f"{folder}/{FACTS}: architecture")
+        builder = exported_builder(folder)
         size = facts["input"]
         network = builder.build(len(facts["classes"]), (size["channels"], size["height"], size["width"]))
     try:
@@ -143,6 +143,13 @@ def load_exported(folder: Path | str, network: nn.Module | None = None) -> nn.Mo
             f"the weights in {str(folder)!r} do not fit the network ({reason}): use the code they were trained with"
         ) from error
     return network.eval()
+
+
+def exported_builder(folder: Path) -> ModelBuilder:
+    """What builds the network of an export; raises as :func:`read_facts`, and where its class is not at hand."""
+    facts = read_facts(folder)
+    made: ModelBuilder = from_plain(ModelBuilder, facts["architecture"], where=f"{folder}/{FACTS}: architecture")
+    return made
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
