@@ -250,8 +250,8 @@ def test_superclasses_drive_knobs_and_tables(toy_run: Train, toy_data: Data, tmp
     run = toy_run(tmp_path / "run", data=data, policy=policy, epochs=3)
     assert run.class_names == ("low", "high")
     for entry in run.history:
-        assert entry["validation"]["raw"]["n"] == [4, 4]
-        assert entry["train"]["count"] == [28, 28]
+        assert entry["validation"]["raw"]["n"] == [8, 8]  # at_least counts classes, two in each group
+        assert entry["train"]["count"] == [24, 24]
         assert all(len(values) == 2 for values in entry["knobs"].values())
         assert len(entry["train"]["batch_weight"]) == 2
     assert run.history[1]["knobs"]["radius"] == pytest.approx(
