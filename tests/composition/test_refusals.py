@@ -13,6 +13,7 @@ from classwise import ClassData, Dataset, TrainConfig, config, train
 from classwise.attacks import PGD
 from classwise.averaging import Averaging, EpochEMA
 from classwise.configuration import replace
+from classwise.data import CSVList
 from classwise.mixing import GaussianNoise, SameClassMixup
 from classwise.objectives import AdversarialTraining, Distillation, Mart, Natural, Trades, VarianceRegularised
 from classwise.policies import (
@@ -262,3 +263,13 @@ def test_an_unknown_reducer_is_refused() -> None:
 def test_multipliers_that_are_no_finite_numbers_are_refused(value: float) -> None:
     with pytest.raises(ValueError, match="finite numbers of at least 0"):
         Fixed(radius=(1.0, value))
+
+
+def test_groups_that_are_named_in_the_configuration_are_refused_there() -> None:
+    fields = {"objective": Trades(), "policy": SimilarityTransfer()}
+    with pytest.raises(
+        ValueError, match=r"'similarity-transfer' compares classes .* leave groups 'site' of data 'csv' out"
+    ):
+        TrainConfig(data=CSVList(groups="site"), **fields)
+    assert TrainConfig(data=CSVList(), **fields).policy == SimilarityTransfer()
+    assert TrainConfig(data=CSVList(groups="site"), policy=KLDRO()).policy == KLDRO()

@@ -77,6 +77,12 @@ class TrainConfig:
     def check(self) -> None:
         """Refuse counts below one, and choices that do not fit together."""
         check_fit(self.objective, self.adversary, self.policy, self.mixing, self.averaging)
+        groups = getattr(self.data, "groups", "")
+        if groups and self.policy.wants_labels():
+            raise ValueError(
+                f"policy {self.policy.registered_name!r} compares classes with predictions, so its groups must be the labels: "
+                f"leave groups {groups!r} of data {self.data.registered_name!r} out, or use another policy"
+            )
         if self.objective.taught != bool(self.teacher):
             name = self.objective.registered_name
             raise ValueError(
