@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from classwise.attacks import Attack, BoundaryBalancedPGD, FriendlyPGD, Inner
 from classwise.attacks.boundary_balanced import boundary_balanced_loss
@@ -177,17 +176,8 @@ def test_ball_box_company_and_order(threat: ThreatModel, linear: nn.Sequential, 
         assert torch.allclose(some, together[rows], rtol=0, atol=1e-9)
 
 
-class NoWaiting(TorchDispatchMode):
-    """Refuses whatever would make the host wait for a device: numbers read from tensors, shapes that depend on them."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        assert name not in {"_local_scalar_dense", "item", "nonzero", "equal", "is_nonzero", "masked_select"}, name
-        return func(*args, **(kwargs or {}))
-
-
-def test_it_never_waits_for_the_device(linear: nn.Sequential, images: tuple[Tensor, Tensor]) -> None:
-    with NoWaiting():
+def test_it_never_waits_for_the_device(linear: nn.Sequential, images: tuple[Tensor, Tensor], no_waiting: Any) -> None:
+    with no_waiting():
         BoundaryBalancedPGD(steps=3)(linear, *images, threat=linf("0.1"), noise=noise(40))
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from classwise.attacks import hyperplane
 from classwise.attacks.fab import FAB
@@ -347,15 +346,6 @@ def test_a_step_calls_the_model_twice_once_for_its_gradient(targets: int, images
     assert [wanted for _, wanted in model.calls[1:]] == [True, False] * 4
 
 
-class NoWaiting(TorchDispatchMode):
-    """Refuses whatever would make the host wait for a device: numbers read from tensors, shapes that depend on them."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        assert name not in {"_local_scalar_dense", "item", "nonzero", "equal", "is_nonzero", "masked_select"}, name
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("targets", [0, 2])
 @pytest.mark.parametrize("threat", THREATS, ids=str)
 def test_a_step_never_waits_for_the_device(
@@ -364,11 +354,12 @@ def test_a_step_never_waits_for_the_device(
     linear: nn.Sequential,
     images: tuple[Tensor, Tensor],
     monkeypatch: pytest.MonkeyPatch,
+    no_waiting: Any,
 ) -> None:
     monkeypatch.setattr(hyperplane, "_looks_are_free", lambda _: False)  # as on an accelerator
     attack = FAB(steps=4, targets=targets)
     rows = begun(attack, linear, *images, threat, torch.zeros_like(images[1]))
-    with NoWaiting():
+    with no_waiting():
         assert len(run(attack, linear, threat, rows, 2)) == 40
         with pytest.raises(AssertionError, match="_local_scalar_dense"):
             bool(rows.fooled.any())

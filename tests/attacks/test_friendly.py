@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from classwise import ClassData
 from classwise.attacks import PGD, Attack, FriendlyPGD, Inner
@@ -212,22 +211,13 @@ def test_who_has_left_does_not_come_back() -> None:
     assert moved == [0, 2, 1]
 
 
-class NoWaiting(TorchDispatchMode):
-    """Refuses whatever would make the host wait for a device: numbers read from tensors, shapes that depend on them."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        assert name not in {"_local_scalar_dense", "item", "nonzero", "equal", "is_nonzero", "masked_select"}, name
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("threat", THREATS, ids=str)
 @pytest.mark.parametrize("inner", [Inner(), KL], ids=["ce", "kl"])
 def test_it_never_waits_for_the_device(
-    threat: ThreatModel, inner: Inner, linear: nn.Sequential, images: tuple[Tensor, Tensor]
+    threat: ThreatModel, inner: Inner, linear: nn.Sequential, images: tuple[Tensor, Tensor], no_waiting: Any
 ) -> None:
     attack = FriendlyPGD(steps=3, budget=1, jitter="0.01")
-    with NoWaiting():
+    with no_waiting():
         x_adv = attack(linear, *images, threat=threat, noise=noise(40), inner=inner)
         with pytest.raises(AssertionError, match="_local_scalar_dense"):
             bool((x_adv > 0).any())

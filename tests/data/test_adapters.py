@@ -1,10 +1,8 @@
 """Data sets of other packages: against stand-ins with their documented functions, and against them where they are."""
 
-import importlib
 import struct
 import sys
 import types
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,34 +21,6 @@ RNG = np.random.default_rng(5)
 
 def photo(height: int = 6, width: int = 5) -> np.ndarray[Any, Any]:
     return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., types.ModuleType]:
-    """Puts a module with the given attributes where ``import`` finds it."""
-
-    def put(name: str, **attributes: Any) -> types.ModuleType:
-        module = types.ModuleType(name)
-        vars(module).update(attributes)
-        monkeypatch.setitem(sys.modules, name, module)
-        return module
-
-    return put
-
-
-@pytest.fixture
-def real() -> Callable[[str], Any]:
-    """The real package, or a skipped test that says why."""
-
-    def take(name: str) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                return importlib.import_module(name)
-            except Exception as error:  # not installed, or built for another torch
-                pytest.skip(f"the real {name} cannot be imported here: {type(error).__name__}: {error}")
-
-    return take
 
 
 # --- any data set of PyTorch ---

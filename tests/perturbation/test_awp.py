@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from classwise import ClassData, Dataset, Run, registry, train
 from classwise.attacks import PGD
@@ -160,18 +159,9 @@ def test_the_papers_name_finds_it() -> None:
     assert registry.aliases("perturbation", "adversarial-weights") == ["awp"]
 
 
-class NoWaiting(TorchDispatchMode):
-    """Refuses whatever would make the host wait for a device."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        assert name not in {"_local_scalar_dense", "item", "nonzero", "equal", "is_nonzero", "masked_select"}, name
-        return func(*args, **(kwargs or {}))
-
-
-def test_it_never_waits_for_the_device() -> None:
+def test_it_never_waits_for_the_device(no_waiting: Any) -> None:
     model = Net()
-    with NoWaiting(), AdversarialWeights()(model, gradients(), 0):
+    with no_waiting(), AdversarialWeights()(model, gradients(), 0):
         pass
 
 
