@@ -23,8 +23,6 @@ class Digits(DataSource):
     scikit-learn (``sklearn.datasets.load_digits``).
     """
 
-    classes = 10
-
     def load(self) -> Dataset:
         """Read the bundled file."""
         from sklearn.datasets import load_digits
