@@ -32,6 +32,8 @@ HOMES = {
     "selection": "classwise.selection",
     "optimizer": "classwise.training",
     "schedule": "classwise.training",
+    "theory": "classwise.theory.shown",
+    "theory-figure": "classwise.theory.shown",
     "recipe": "classwise.recipes",
 }
 """Kind of component → package whose import registers the built-in ones."""

@@ -1,0 +1,1 @@
+"""The papers' models and figures, by name."""
