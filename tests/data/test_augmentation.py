@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from classwise.data import CropFlip
-from classwise.randomness import GeneratorNoise
+from classwise.data import Augmentation, CropFlip
+from classwise.randomness import GeneratorNoise, Noise
 
 
 def noise(seed: int = 0) -> GeneratorNoise:
@@ -61,17 +61,33 @@ def test_cutout_leaves_crops_and_flips_as_they_are_without_it() -> None:
 @pytest.mark.parametrize("flip", [True, False])
 @pytest.mark.parametrize("padding", [0, 1, 4])
 @pytest.mark.parametrize("n", [0, 1, 33])
-def test_the_way_of_the_processor_equals_that_of_an_accelerator(
-    kind: torch.dtype, mode: Any, flip: bool, padding: int, n: int, monkeypatch: pytest.MonkeyPatch
+def test_the_ways_of_the_processor_equal_that_of_an_accelerator(
+    kind: torch.dtype, mode: Any, flip: bool, padding: int, n: int
 ) -> None:
-    given = images(n, kind)
-    augmentation = CropFlip(padding=padding, mode=mode, flip=flip)
-    copied = augmentation(given, noise())
-    monkeypatch.setattr(CropFlip, "_copied", CropFlip._gathered)
-    gathered = augmentation(given, noise())
+    """Images padded at once and images padded when taken, against single values gathered out of padded images."""
+    given = images(40, kind)
+    rows = torch.randint(0, 40, (n,), generator=torch.Generator().manual_seed(1))
+    augmentation = CropFlip(padding=padding, mode=mode, flip=flip, cutout=3)
+    copied = augmentation(given[rows], noise())
+    taken = augmentation.variants(augmentation.kept(given), rows, noise())
+    draws = noise()
+    gathered = augmentation._gathered(given[rows], *augmentation._drawn(rows, draws))
     assert copied.dtype == kind
-    assert copied.shape == given.shape
-    assert torch.equal(copied, gathered)
+    assert copied.shape == (n, *given.shape[1:])
+    assert torch.equal(copied, augmentation._blanked(gathered, draws))
+    assert torch.equal(taken, copied)
+
+
+def test_an_augmentation_of_ones_own_needs_no_more_than_a_call() -> None:
+    class Brighter(Augmentation):
+        def __call__(self, images: Tensor, noise: Noise) -> Tensor:
+            return images + noise.uniform(images)
+
+    given, rows = images(9, torch.float32), torch.tensor([3, 3, 0])
+    augmentation = Brighter()
+    assert torch.equal(
+        augmentation.variants(augmentation.kept(given), rows, noise()), augmentation(given[rows], noise())
+    )
 
 
 def test_the_images_given_stay_as_they_are() -> None:

@@ -32,6 +32,7 @@ from classwise.data import (
     Split,
     Streamed,
     feeding,
+    memory,
     streamed,
 )
 from classwise.mixing import SameClassMixup
@@ -93,7 +94,8 @@ def test_batches_are_those_of_resident_data(kind: str, workers: int, tmp_path: P
             assert_same(one, other)
         assert torch.equal(torch.get_rng_state(), before)  # networks with dropout draw from it
         assert not multiprocessing.active_children()
-    assert torch.equal(loader(held(images), "resident").source.images, images[:])  # type: ignore[attr-defined]
+    for one, other in zip(loader(held(images), "resident"), loader(held(), "resident"), strict=True):
+        assert_same(one, other)
 
 
 @pytest.mark.parametrize("world", [2, 7])
@@ -270,22 +272,30 @@ def test_auto_keeps_what_fills_a_third_of_the_free_memory(tmp_path: Path, monkey
     size = IMAGES.nbytes
     stored = held(mapped(tmp_path))
     assert kind(stored) is Resident
-    monkeypatch.setattr(feeding, "free_memory", lambda device: 3 * size)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 3 * size)
     assert kind(stored) is Resident
-    monkeypatch.setattr(feeding, "free_memory", lambda device: 3 * size - 3)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 3 * size - 3)
     assert kind(stored) is Streamed
     assert kind(stored, "resident") is Resident
     assert kind(held()) is Resident  # is in this memory already
     assert kind(held(), "streamed") is Streamed
     other = torch.device("meta")
-    assert not feeding.fits(held(), other)
-    monkeypatch.setattr(feeding, "free_memory", lambda device: 3 * size)
-    assert feeding.fits(held(), other)
+    assert not feeding._fits(held(), other)
+    monkeypatch.setattr(memory, "free_memory", lambda device: 3 * size)
+    assert feeding._fits(held(), other)
+
+
+def test_batches_are_the_same_where_there_is_no_room_for_padded_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    roomy = list(loader(held(), "resident"))
+    monkeypatch.setattr(memory, "free_memory", lambda device: 3 * IMAGES.nbytes)
+    monkeypatch.setattr(CropFlip, "variants", None)
+    for one, other in zip(roomy, loader(held(), "resident"), strict=True):
+        assert_same(one, other)
 
 
 def test_the_free_memory_of_this_machine_is_found() -> None:
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert 0 < feeding.free_memory(CPU) <= physical
+    assert 0 < memory.free_memory(CPU) <= physical
 
 
 def test_there_are_no_more_readers_than_processors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

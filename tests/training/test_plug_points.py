@@ -25,7 +25,7 @@ class HalfOfAPartner(Mixing):
         draw = noise.uniform(batch.x.flatten(1)[:, :1])[:, 0]
         same = batch.y[:, None] == source.labels[None, :]
         partner = [rows.nonzero()[int(u * rows.sum()), 0] for rows, u in zip(same, draw, strict=True)]
-        return batch.with_images((batch.x + source.images[torch.stack(partner)]) / 2)
+        return batch.with_images((batch.x + source.take(torch.stack(partner), noise)) / 2)
 
 
 @config

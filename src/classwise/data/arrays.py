@@ -18,7 +18,7 @@ from classwise.data.naming import ROLES, check_same, numbers, ordered
 from classwise.data.pixels import Layout, images_from, layout_of
 from classwise.data.source import DataSource
 from classwise.data.stored import MappedImages, StoredImages
-from classwise.data.stratify import hold_out
+from classwise.data.stratify import check_apart, hold_out
 from classwise.registry import register
 
 IMAGES, LABELS = ("images", "image", "x", "data"), ("labels", "label", "y", "targets", "target")
@@ -36,7 +36,7 @@ class Arrays(DataSource):
     held out here. Case does not matter. Images have axes nchw, nhwc or nhw and hold whole numbers in 0..255 of whatever
     type, which become uint8, or floats in [0, 1], which become float32. Labels are whole numbers or text, (N,) or (N, 1);
     an array class_names, of text, names the labels 0, 1, 2 and so on. Further arrays, called like those of the labels
-    (train_site, or site_train), may name groups.
+    (train_site, or site_train), may name groups and units.
 
     A .npy file of bytes of more than 4 GiB stays on disk and is read while training. Pickles are never read.
     """
@@ -47,6 +47,8 @@ class Arrays(DataSource):
     """The .npz file in the folder; empty: the only one, or else the .npy files."""
     groups: str = ""
     """Array that takes the labels' place in every policy, audit and gate, such as site; empty: the labels."""
+    units: str = ""
+    """Array whose equal entries say that images belong together and stay in one role, such as patient; empty: none do."""
     layout: Layout = "auto"
     """Order of the images' axes; "auto": channels are where there are 1 or 3 of something."""
     test_fraction: float = 0.2
@@ -63,7 +65,8 @@ class Arrays(DataSource):
         """Read the training images and all labels; test images are read at their first use.
 
         Raises:
-            ValueError: Arrays are missing, damaged or do not fit together, or hold something else than they should.
+            ValueError: Arrays are missing, damaged or do not fit together, or hold something else than they should; roles share a
+                unit, or a class has too few units.
         """
         root = Path(self.folder).expanduser()
         if root.is_file() and not self.file:
@@ -92,11 +95,12 @@ class Arrays(DataSource):
 
 @dataclass(frozen=True)
 class _Part:
-    """Names of a role's arrays, and its labels and groups as text."""
+    """The name of a role's images, and its labels, groups and units as text."""
 
     images: str
     labels: tuple[str, ...]
     groups: tuple[str, ...]
+    units: tuple[str, ...]
     is_text: bool
 
     @classmethod
@@ -112,16 +116,8 @@ class _Part:
                 f"{', '.join(arrays.names)}"
             )
         values, is_text = _values(arrays, labels)
-        group: tuple[str, ...] = ()
-        if source.groups:
-            name = _named(arrays, (source.groups.lower(),), role)
-            if name is None:
-                called = f"{role}_{source.groups}" if role else source.groups
-                raise ValueError(
-                    f"{str(arrays.place)!r} has no array {called!r}: its arrays are {', '.join(arrays.names)}"
-                )
-            group, _ = _values(arrays, name)
-        return cls(images, values, group, is_text)
+        groups, units = (_further(arrays, called, role) for called in (source.groups, source.units))
+        return cls(images, values, groups, units, is_text)
 
 
 @dataclass(frozen=True)
@@ -138,15 +134,18 @@ class _Arrays:
         names, known = self._classes()
         check_same("classes", {role or "all": set(part.labels) for role, part in self.parts.items()}, where)
         check_same("groups", {role or "all": set(part.groups) for role, part in self.parts.items()}, where)
+        if self.source.units:
+            check_apart(self.source.units, {role: part.units for role, part in self.parts.items()}, where)
         group_names = ordered(value for part in self.parts.values() for value in part.groups)
+        unit_names = ordered(value for part in self.parts.values() for value in part.units)
         readers, start = {}, 0
         for role, part in self.parts.items():
-            readers[role] = _Reader(self, part, names, known, group_names, start)
+            readers[role] = _Reader(self, part, names, known, group_names, unit_names, start)
             start += len(part.labels)
         if "" in readers:
             whole = readers[""].read()
             fraction, seed = self.source.test_fraction, self.source.test_seed
-            is_test = hold_out(whole.labels, whole.groups, names, whole.group_names, fraction, seed)
+            is_test = hold_out(whole.labels, whole.groups, names, whole.group_names, fraction, seed, whole.units)
             training, test = whole.subset((~is_test).nonzero()[:, 0]), is_test.nonzero()[:, 0]
             # labels alone would let other images, or the same ones in another order, pass for those of a run
             held_out = HeldOut.of(test, [whole.checksum()])
@@ -197,13 +196,14 @@ class _Reader:
     names: tuple[str, ...]
     known: tuple[str, ...]
     group_names: tuple[str, ...]
+    unit_names: tuple[str, ...]
     start: int
 
     def read(self, as_bytes: bool | None = None) -> ClassData:
         """Read them; ``as_bytes`` says what the training images hold."""
-        labels, groups = self.part.labels, self.part.groups
+        labels, groups, units = self.part.labels, self.part.groups, self.part.units
         images, where = self._images(as_bytes), self.of.arrays.where(self.part.images)
-        for what, given in (("labels", labels), ("groups", groups or labels)):
+        for what, given in (("labels", labels), ("groups", groups or labels), ("units", units or labels)):
             if len(given) != len(images):
                 raise ValueError(
                     f"{where} holds {len(images)} images and there are {len(given)} {what} for them: give one for each"
@@ -216,6 +216,7 @@ class _Reader:
             groups=numbers(groups, self.group_names) if groups else None,  # type: ignore[arg-type]
             group_names=self.group_names,
             name=self.of.arrays.place.stem,
+            units=numbers(units, self.unit_names) if units else None,
         )
 
     def _images(self, as_bytes: bool | None) -> Tensor | StoredImages:
@@ -238,6 +239,17 @@ def _named(arrays: NamedArrays, words: tuple[str, ...], role: str) -> str | None
     if len(found) > 1:
         raise ValueError(f"{str(arrays.place)!r} holds {found[0]!r} and {found[1]!r}, which mean the same: remove one")
     return found[0] if found else None
+
+
+def _further(arrays: NamedArrays, called: str, role: str) -> tuple[str, ...]:
+    """The values of a further array that a role has; none where nothing is asked for."""
+    if not called:
+        return ()
+    name = _named(arrays, (called.lower(),), role)
+    if name is None:
+        wanted = f"{role}_{called}" if role else called
+        raise ValueError(f"{str(arrays.place)!r} has no array {wanted!r}: its arrays are {', '.join(arrays.names)}")
+    return _values(arrays, name)[0]
 
 
 def _values(arrays: NamedArrays, name: str) -> tuple[tuple[str, ...], bool]:

@@ -24,6 +24,17 @@ class Augmentation(Component):
     def __call__(self, images: Tensor, noise: Noise) -> Tensor:
         """Augment images (N, C, H, W), bytes or floats; the result has the same shape and type, in any layout."""
 
+    def kept(self, images: Tensor) -> Tensor:
+        """All images of a data set (N, C, H, W), as :meth:`variants` wants them; called once, where they are kept.
+
+        Whoever wants another form overrides both methods.
+        """
+        return images
+
+    def variants(self, kept: Tensor, rows: Tensor, noise: Noise) -> Tensor:
+        """What calling with the images at some positions (N,) gives, bit for bit, from the same draws."""
+        return self(kept.index_select(0, rows), noise)  # on a CPU many times faster than kept[rows]
+
 
 @register("augmentation", "none")
 @config
@@ -65,16 +76,53 @@ class CropFlip(Augmentation):
 
     def __call__(self, images: Tensor, noise: Noise) -> Tensor:
         """Crop, flip and blank each image by its own draw."""
-        n, _, h, w = images.shape
-        if self.mode == "reflect" and self.padding >= min(h, w):
-            raise ValueError(f"padding {self.padding} cannot be mirrored from {h}x{w} pixels: use less, or zeros")
-        draws = noise.uniform(torch.empty(n, 3, device=images.device))
-        shifts = (draws[:, :2] * (2 * self.padding + 1)).long()
-        mirrored = draws[:, 2] < (0.5 if self.flip else 0)
-        images = (self._copied if images.device.type == "cpu" else self._gathered)(images, shifts, mirrored)
-        if self.cutout:
-            images = blanked(images, noise.uniform(torch.empty(n, 2, device=images.device)), self.cutout)
-        return images
+        shifts, mirrored = self._drawn(images, noise)
+        if images.device.type == "cpu":
+            turned = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+            cropped = self._cut(self._padded(turned), torch.arange(len(images)), shifts, mirrored)
+        else:
+            cropped = self._gathered(images, shifts, mirrored)
+        return self._blanked(cropped, noise)
+
+    def kept(self, images: Tensor) -> Tensor:
+        """On a CPU padded (N, C, H', W'), followed by the same mirrored; other devices keep what they are given."""
+        if images.device.type != "cpu":
+            return images
+        padded = self._padded(images)
+        return torch.cat([padded, padded.flip(3)]) if self.flip else padded
+
+    def variants(self, kept: Tensor, rows: Tensor, noise: Noise) -> Tensor:
+        """See :class:`Augmentation`."""
+        if kept.device.type != "cpu":
+            return super().variants(kept, rows, noise)
+        shifts, mirrored = self._drawn(rows, noise)
+        rows = rows + mirrored * (len(kept) // 2) if self.flip else rows
+        return self._blanked(self._cut(kept, rows, shifts, mirrored), noise)
+
+    def _drawn(self, like: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """How far crops begin from the corner (N, 2), down and right, and which images are mirrored (N,)."""
+        draws = noise.uniform(torch.empty(len(like), 3, device=like.device))
+        return (draws[:, :2] * (2 * self.padding + 1)).long(), draws[:, 2] < (0.5 if self.flip else 0)
+
+    def _cut(self, padded: Tensor, rows: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
+        """Crops of some images, padded and mirrored already: a CPU copies one stretch of memory each, which holds it whole.
+
+        Seen as stretches of that length, one from every value on, the images are a matrix whose rows can be selected.
+        """
+        _, c, height, width = padded.shape
+        h, w = height - 2 * self.padding, width - 2 * self.padding
+        if not len(rows):
+            return padded.new_empty(0, c, h, w)
+        right = torch.where(mirrored, 2 * self.padding - shifts[:, 1], shifts[:, 1])
+        starts = rows * (c * height * width) + shifts[:, 0] * width + right
+        length = (c - 1) * height * width + (h - 1) * width + w
+        stretches = padded.as_strided((padded.numel() - length + 1, length), (1, 1)).index_select(0, starts)
+        return stretches.as_strided((len(rows), c, h, w), (length, height * width, width, 1))
+
+    def _blanked(self, images: Tensor, noise: Noise) -> Tensor:
+        if not self.cutout:
+            return images
+        return blanked(images, noise.uniform(torch.empty(len(images), 2, device=images.device)), self.cutout)
 
     def _gathered(self, images: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
         """Crops that begin at some shifts (N, 2), down and right, mirrored or not (N,): one gather, no synchronisation."""
@@ -86,30 +134,16 @@ class CropFlip(Augmentation):
         channel = torch.arange(c, device=images.device)[None, :, None, None]
         return self._padded(images)[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
-    def _copied(self, images: Tensor, shifts: Tensor, mirrored: Tensor) -> Tensor:
-        """The same, several times faster on a CPU: one stretch of memory is copied per image, which holds its whole crop.
-
-        Seen as stretches of that length, one from every value on, the images are a matrix whose rows can be selected.
-        """
-        n, c, h, w = images.shape
-        if not n:
-            return images
-        order = mirrored.byte().argsort(stable=True)  # those to be mirrored come last, and are mirrored at once
-        turned, plain = images.index_select(0, order), n - int(mirrored.sum())
-        turned[plain:] = turned[plain:].flip(3)
-        padded = self._padded(turned).contiguous()
-        height, width = padded.shape[2:]
-        right = torch.where(mirrored, 2 * self.padding - shifts[:, 1], shifts[:, 1])
-        starts = order.argsort() * (c * height * width) + shifts[:, 0] * width + right
-        length = (c - 1) * height * width + (h - 1) * width + w
-        stretches = padded.as_strided((padded.numel() - length + 1, length), (1, 1)).index_select(0, starts)
-        return stretches.as_strided((n, c, h, w), (length, height * width, width, 1))
-
     def _padded(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        if self.mode == "reflect" and self.padding >= min(height, width):
+            raise ValueError(
+                f"padding {self.padding} cannot be mirrored from {height}x{width} pixels: use less, or zeros"
+            )
         around = (self.padding,) * 4
         if self.mode == "zeros":
-            return F.pad(images, around)
-        return F.pad(images.float(), around, mode="reflect").to(images.dtype)
+            return F.pad(images, around).contiguous()
+        return F.pad(images.float(), around, mode="reflect").to(images.dtype).contiguous()
 
 
 def blanked(images: Tensor, centres: Tensor, side: int) -> Tensor:

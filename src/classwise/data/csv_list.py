@@ -15,7 +15,7 @@ from classwise.registry import register
 @register("data", "csv")
 @config
 class CSVList(ListedImages):
-    """Your own images, listed in a CSV file: a column of paths, one of labels, and any others for groups.
+    """Your own images, listed in a CSV file: a column of paths, one of labels, and any others for groups and units.
 
     Where a column says which images are for training, validation (val, dev) and test, name it with ``split``. If it
     knows of validation but no test images, audits need images of their own. Without it, test images are held out here.
@@ -52,8 +52,9 @@ class CSVList(ListedImages):
         files, labels = table.column(self.path), table.column(self.label)
         groups = table.column(self.groups) if self.groups else [""] * len(files)
         roles = self._roles(table) if self.split else [""] * len(files)
-        rows = zip(files, labels, groups, roles, strict=True)
-        items = [Item(root / Path(file).expanduser(), file, label, group, role) for file, label, group, role in rows]
+        units = table.column(self.units) if self.units else [""] * len(files)
+        rows = zip(files, labels, groups, roles, units, strict=True)
+        items = [Item(root / Path(file).expanduser(), file, *others) for file, *others in rows]
         check_unique(items, str(table.path))
         missing = [(item, line) for item, line in zip(items, table.lines, strict=True) if not item.path.is_file()]
         if missing:

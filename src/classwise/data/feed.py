@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from classwise.data.augmentation import Augmentation
-from classwise.data.dataset import ClassData, as_float
+from classwise.data.dataset import ClassData
 from classwise.randomness import Noise
 
 
@@ -33,24 +33,17 @@ class Feed(ABC):
         return len(self.labels)
 
     @abstractmethod
-    def stored(self, rows: Tensor) -> Tensor:
-        """Images (N, C, H, W) at some positions (N,), on the device, as they are kept."""
+    def take(self, rows: Tensor, noise: Noise) -> Tensor:
+        """Augmented images (N, C, H, W), float32 in [0, 1], at some positions (N,) on the device."""
 
     @abstractmethod
-    def read(self, batches: Sequence[Tensor]) -> Generator[Tensor, None, None]:
+    def read(self, batches: Sequence[tuple[Tensor, Noise]]) -> Generator[Tensor, None, None]:
         """The same for some batches in turn, all known beforehand.
 
         Args:
-            batches: Positions (N,), on the CPU. They may repeat, and a batch may be empty.
+            batches: Positions (N,), on the CPU, and the noise of each batch, which is drawn from when its turn comes.
+                Positions may repeat, and a batch may be empty.
 
         Returns:
             A generator; close it where it is not gone through to its end, so that nothing keeps reading.
         """
-
-    def augmented(self, images: Tensor, noise: Noise) -> Tensor:
-        """Images as they are kept, augmented, as float32 in [0, 1]."""
-        return as_float(self.augmentation(images, noise)).contiguous()
-
-    def take(self, rows: Tensor, noise: Noise) -> Tensor:
-        """Augmented images (N, C, H, W), float32 in [0, 1], at some positions (N,)."""
-        return self.augmented(self.stored(rows), noise)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from classwise.configuration import config
@@ -31,8 +32,8 @@ class ImageFolder(ListedImages):
     that are no images by their ending are left out with one warning that counts them; hidden files in silence. An image
     that cannot be decoded is an error.
 
-    Groups come from a table ``metadata.csv`` in the folder (or one in each of train, val and test), whose column
-    ``file_name`` holds paths relative to it and whose other columns are what ``groups`` may name.
+    Groups and units come from a table ``metadata.csv`` in the folder (or one in each of train, val and test), whose column
+    ``file_name`` holds paths relative to it and whose other columns are what ``groups`` and ``units`` may name.
     """
 
     def items(self, root: Path) -> list[Item]:
@@ -58,7 +59,7 @@ class ImageFolder(ListedImages):
                 f"{others[0].relative_to(root).as_posix()!r}: move them out, or convert them",
                 stacklevel=2,
             )
-        return _grouped(root, list(roles.values()), found, self.groups) if self.groups else found
+        return _described(root, list(roles.values()), found, self)
 
 
 def _roles(root: Path) -> dict[str, Path]:
@@ -143,22 +144,30 @@ def _files(folder: Path) -> Iterator[Path]:
             yield from _files(path)
 
 
-def _grouped(root: Path, folders: list[Path], items: list[Item], column: str) -> list[Item]:
-    """The items with their groups."""
+def _described(root: Path, folders: list[Path], items: list[Item], source: ImageFolder) -> list[Item]:
+    """The items with their groups and units, where these are asked for."""
+    asked = {what: column for what, column in (("groups", source.groups), ("units", source.units)) if column}
+    if not asked:
+        return items
+    entries: dict[str, dict[Path, str]] = {}
     tables = [folder / METADATA for folder in dict.fromkeys([root, *folders]) if (folder / METADATA).is_file()]
-    if not tables:
-        raise ValueError(
-            f"groups {column!r} need a table {METADATA!r} in {str(root)!r}: give one with the columns file_name and {column}, "
-            "file_name being the path of each image in that folder"
-        )
-    group = {}
-    for path in tables:
-        table = read_table(path)
-        for file, value in zip(table.column("file_name"), table.column(column), strict=True):
-            group[path.parent / file] = value
-    missing = [item for item in items if item.path not in group]
-    if missing:
-        raise ValueError(
-            f"{missing[0].called!r} is not in {str(tables[0])!r}, so its {column} is not known ({len(missing)} such images): add it"
-        )
-    return [Item(item.path, item.called, item.label, group[item.path], item.role) for item in items]
+    for what, column in asked.items():
+        if not tables:
+            raise ValueError(
+                f"{what} {column!r} need a table {METADATA!r} in {str(root)!r}: give one with the columns file_name and {column}, "
+                "file_name being the path of each image in that folder"
+            )
+        entry = {}
+        for path in tables:
+            table = read_table(path)
+            for file, value in zip(table.column("file_name"), table.column(column), strict=True):
+                entry[path.parent / file] = value
+        missing = [item for item in items if item.path not in entry]
+        if missing:
+            raise ValueError(
+                f"{missing[0].called!r} is not in {str(tables[0])!r}, so its {column} is not known ({len(missing)} such images): "
+                "add it"
+            )
+        entries[what] = entry
+    group, unit = entries.get("groups", {}), entries.get("units", {})
+    return [replace(item, group=group.get(item.path, ""), unit=unit.get(item.path, "")) for item in items]

@@ -10,6 +10,7 @@ from classwise.configuration import config
 from classwise.data.adapted import AdaptedData
 from classwise.data.dataset import Dataset
 from classwise.data.images import decode
+from classwise.data.stratify import check_apart
 from classwise.registry import did_you_mean, register
 
 INSTALL = "pip install datasets"
@@ -45,12 +46,15 @@ class HuggingFaceData(AdaptedData):
     """Column of the labels."""
     groups: str = ""
     """Column that takes the label's place in every policy, audit and gate, such as site; empty: the label."""
+    units: str = ""
+    """Column whose equal entries say that images belong together and stay in one role, such as patient; empty: none do."""
 
     def load(self) -> Dataset:
         """Read the training images, from the hub where need be; test images are read at their first use.
 
         Raises:
-            ValueError: The package datasets or the data set is not there, or splits or columns are not as named.
+            ValueError: The package datasets or the data set is not there, splits or columns are not as named, or splits
+                share a unit.
         """
         from classwise.integrations.base import package
 
@@ -68,6 +72,15 @@ class HuggingFaceData(AdaptedData):
                     f"{self._called!r} has no split {name!r}{did_you_mean(name, list(splits))} (--data.{role})"
                 )
             self._check_columns(splits[name])
+        if self.units:
+            check_apart(
+                self.units,
+                {
+                    role: {str(unit) for unit in splits[name].unique(self.units) if unit is not None}
+                    for role, name in wanted.items()
+                },
+                self._called,
+            )
         feature = splits[self.train].features[self.label]
         return self.divided(
             self._called.rstrip("/").rpartition("/")[2],
@@ -76,6 +89,7 @@ class HuggingFaceData(AdaptedData):
             image=self.image,
             label=self.label,
             groups=self.groups or None,
+            units=self.units or None,
         )
 
     @property
@@ -95,7 +109,7 @@ class HuggingFaceData(AdaptedData):
             ) from error
 
     def _check_columns(self, split: Any) -> None:
-        for field in ("image", "label", "groups"):
+        for field in ("image", "label", "groups", "units"):
             column = getattr(self, field)
             if column and column not in split.column_names:
                 raise ValueError(
@@ -105,7 +119,7 @@ class HuggingFaceData(AdaptedData):
 
     def _decoded(self, datasets: Any, split: Any) -> Callable[[], Any]:
         """Makes a split whose images are decoded here."""
-        kept = [column for column in (self.image, self.label, self.groups) if column]
+        kept = [column for column in (self.image, self.label, self.groups, self.units) if column]
         return lambda: _Rows(split.select_columns(kept).cast_column(self.image, datasets.Image(decode=False)), self)
 
 

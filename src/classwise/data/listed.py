@@ -1,4 +1,4 @@
-"""A user's own image files, listed with a label, and a group and a role where they have one."""
+"""A user's own image files, listed with a label, and a group, a role and a unit where they have one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from classwise.data.images import decode
 from classwise.data.naming import check_same, numbers, ordered
 from classwise.data.source import DataSource
 from classwise.data.stored import FolderImages, StoredImages
-from classwise.data.stratify import hold_out
+from classwise.data.stratify import check_apart, hold_out
 from classwise.progress import default_progress
 
 IN_MEMORY = 1 << 32
@@ -37,6 +37,7 @@ class Item:
         label: Name of its class.
         group: Name of its group; empty where no groups are asked for.
         role: "train", "validation" or "test"; empty where images are to be divided here.
+        unit: Name of what it belongs to, such as a patient; empty where no units are asked for.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Item:
     label: str
     group: str = ""
     role: str = ""
+    unit: str = ""
 
 
 @config
@@ -52,13 +54,16 @@ class ListedImages(DataSource):
 
     Images come as uint8. Classes, and groups, are in alphabetical order, whole numbers in that of their value. Where
     there are no test images, some are held out, the same share of every class; where there are validation images,
-    training uses these. ``index`` counts all images in the order they are listed, so no two roles share a number.
+    training uses these. No unit is in two roles. ``index`` counts all images in the order they are listed, so no two roles
+    share a number.
     """
 
     folder: str = ""
     """Where the images are."""
     groups: str = ""
     """Column that takes the label's place in every policy, audit and gate, such as site; empty: the label."""
+    units: str = ""
+    """Column whose equal entries say that images belong together and stay in one role, such as patient; empty: none do."""
     size: int = 0
     """Height and width that images are resized to, in pixels; 0: as they are, which must be the same for all."""
     channels: Literal[1, 3] = 3
@@ -91,8 +96,8 @@ class ListedImages(DataSource):
         """List all images and read those of training; test images are read at their first use.
 
         Raises:
-            ValueError: The folder or its list cannot be used, roles differ in their classes or groups, a class has no
-                image, images differ in size, or one cannot be decoded.
+            ValueError: The folder or its list cannot be used, roles differ in their classes or groups or share a unit, a
+                class has no image or too few units, images differ in size, or one cannot be decoded.
         """
         root = Path(self.folder).expanduser()
         if not self.folder:
@@ -128,7 +133,8 @@ def _parts(
     if "" in parts:
         labels = numbers([item.label for item in items], names)
         groups = numbers([item.group for item in items], group_names) if source.groups else labels
-        is_test = hold_out(labels, groups, names, group_names, source.test_fraction, source.test_seed)
+        units = _units(items) if source.units else None
+        is_test = hold_out(labels, groups, names, group_names, source.test_fraction, source.test_seed, units)
         return {"train": (~is_test).nonzero()[:, 0].tolist(), "test": is_test.nonzero()[:, 0].tolist()}
     if "train" not in parts:
         raise ValueError(f"{source.folder!r} has images for {' and '.join(parts)} but none for training: add some")
@@ -137,7 +143,15 @@ def _parts(
     if source.groups:
         what = f"groups ({source.groups})"
         check_same(what, {role: {items[i].group for i in parts[role]} for role in in_order}, source.folder)
+    if source.units:
+        check_apart(source.units, {role: {items[i].unit for i in parts[role]} for role in in_order}, source.folder)
     return parts
+
+
+def _units(items: Sequence[Item]) -> Tensor:
+    """The unit of each image, numbered through."""
+    found = [item.unit for item in items]
+    return numbers(found, ordered(found))
 
 
 @dataclass(frozen=True)
@@ -168,6 +182,7 @@ class _Listing:
             groups=numbers([item.group for item in items], self.group_names) if grouped else None,  # type: ignore[arg-type]
             group_names=self.group_names if grouped else (),
             name=Path(self.source.folder).resolve().name,
+            units=_units(self.items)[rows] if self.source.units else None,
         )
 
     def held_out(self) -> HeldOut | None:
@@ -175,6 +190,8 @@ class _Listing:
         if any(item.role for item in self.items):
             return None
         listing = [f"{item.called}\t{item.label}\t{item.group}" for item in self.items]
+        if self.source.units:
+            listing += [item.unit for item in self.items]
         return HeldOut.of(torch.tensor(self.parts["test"]), listing)
 
     def _images(self, items: Sequence[Item]) -> Tensor | StoredImages:

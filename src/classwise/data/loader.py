@@ -89,8 +89,9 @@ class Loader:
         order = epoch_order(*self.strata, self.order, self.balanced)
         starts = range(0, len(order), self.batch_size)
         batches, there = ([each[i : i + self.batch_size] for i in starts] for each in (order, order.to(source.device)))
-        with closing(source.read([whole[share] for whole in batches])) as read:
-            for images, whole in zip(read, there, strict=True):
+        noises = [GeneratorNoise(self.augment, len(whole), share) for whole in batches]
+        announced = [(whole[share], noise) for whole, noise in zip(batches, noises, strict=True)]
+        with closing(source.read(announced)) as read:
+            for x, whole in zip(read, there, strict=True):
                 mine = whole[share]
-                x = source.augmented(images, GeneratorNoise(self.augment, len(whole), share))
                 yield Batch(x, source.labels[mine], source.groups[mine], source.index[mine], len(whole), share)

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from classwise.data.augmentation import Augmentation
-from classwise.data.dataset import ClassData
+from classwise.data.dataset import ClassData, as_float
 from classwise.data.feed import Feed
 from classwise.data.stored import StoredImages
+from classwise.randomness import Noise
 
 
 class Streamed(Feed):
@@ -39,11 +40,11 @@ class Streamed(Feed):
         self.images = data.images.cpu() if isinstance(data.images, Tensor) else data.images
         self.workers = min(workers, _processors())
 
-    def stored(self, rows: Tensor) -> Tensor:
+    def take(self, rows: Tensor, noise: Noise) -> Tensor:
         """See :class:`Feed`."""
-        return _at(self.images, rows.cpu()).to(self.device)
+        return self._augmented(_at(self.images, rows.cpu()).to(self.device), noise)
 
-    def read(self, batches: Sequence[Tensor]) -> Generator[Tensor, None, None]:
+    def read(self, batches: Sequence[tuple[Tensor, Noise]]) -> Generator[Tensor, None, None]:
         """See :class:`Feed`.
 
         Raises:
@@ -56,7 +57,7 @@ class Streamed(Feed):
         loader = DataLoader(
             _Batches(self.images),
             batch_size=None,
-            sampler=[rows.numpy() for rows in batches],
+            sampler=[rows.numpy() for rows, _ in batches],
             num_workers=self.workers,
             pin_memory=self.device.type == "cuda",
             **options,
@@ -65,12 +66,15 @@ class Streamed(Feed):
             warnings.simplefilter("ignore", DeprecationWarning)
             reading = iter(loader)
         try:
-            for images in reading:
+            for images, (_, noise) in zip(reading, batches, strict=True):
                 if isinstance(images, ValueError):
                     raise images
-                yield images.to(self.device, non_blocking=True)
+                yield self._augmented(images.to(self.device, non_blocking=True), noise)
         finally:
             _stop(reading)
+
+    def _augmented(self, images: Tensor, noise: Noise) -> Tensor:
+        return as_float(self.augmentation(images, noise)).contiguous()
 
 
 class _Batches(Dataset[Any]):

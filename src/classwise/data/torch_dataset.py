@@ -29,6 +29,7 @@ def from_torch(
     channels: Literal[1, 3] = 3,
     name: str = "",
     start: int = 0,
+    units: Key | Sequence[Any] | None = None,
 ) -> ClassData:
     """Read a data set of PyTorch, or any other sequence of samples, into memory.
 
@@ -49,21 +50,23 @@ def from_torch(
         channels: 3 or 1, for pictures of Pillow.
         name: As printed in tables. Default: the type of the data set.
         start: ``index`` of the first sample. Give test images other numbers than training images have.
+        units: What belongs together and stays in one role when training images are divided, such as a patient: the key of
+            a sample's unit in it, or one value per sample. They are numbered here, for this data set alone.
 
     Raises:
         ValueError: A sample has no such key, images differ in shape, the numbers fit no images, or a group has no name.
     """
     name = name or type(dataset).__name__
     pictures: list[np.ndarray[Any, Any]] = []
-    labels, found = [], []
-    by_key = isinstance(groups, int | str)
+    labels: list[int | str] = []
+    further = {what: _Further(what, given) for what, given in (("groups", groups), ("units", units))}
     with default_progress().task(f"read {name}", len(dataset) if hasattr(dataset, "__len__") else 0) as advance:
         for number, sample in enumerate(_samples(dataset)):
             where = f"sample {number} of {name!r}"
             pictures.append(_array(_entry(sample, image, where, "image"), size, channels, where))
             labels.append(_value(_entry(sample, label, where, "label"), where, "label"))
-            if by_key:
-                found.append(str(_value(_entry(sample, groups, where, "groups"), where, "group")))
+            for each in further.values():
+                each.see(sample, where)
             if pictures[-1].shape != pictures[0].shape:
                 raise ValueError(
                     f"images of {name!r} differ in shape: {pictures[0].shape} in sample 0 and {pictures[-1].shape} in sample "
@@ -72,10 +75,7 @@ def from_torch(
             advance()
     if not pictures:
         raise ValueError(f"{name!r} has no samples: give one with images")
-    if groups is not None and not by_key:
-        found = [str(_value(each, name, "group")) for each in groups]  # type: ignore[union-attr]
-        if len(found) != len(labels):
-            raise ValueError(f"{name!r} has {len(labels)} samples and {len(found)} groups are given: give one for each")
+    found, units_found = (each.values(len(labels), name) for each in further.values())
     names, values = _classes(dataset, class_names, labels, name)
     names_of_groups = _groups(found, group_names, name)
     return ClassData(
@@ -86,7 +86,36 @@ def from_torch(
         groups=numbers(found, names_of_groups) if found else None,  # type: ignore[arg-type]
         group_names=names_of_groups,
         name=name,
+        units=numbers(units_found, ordered(units_found)) if units_found else None,
     )
+
+
+class _Further:
+    """Groups or units as text: gathered from the samples where a key of theirs is given, else one value per sample."""
+
+    def __init__(self, what: str, given: Key | Sequence[Any] | None) -> None:
+        self.what, self.given = what, given
+        self.found: list[str] = []
+
+    def see(self, sample: Any, where: str) -> None:
+        """Gather that of a sample."""
+        if isinstance(self.given, int | str):
+            self._add(_entry(sample, self.given, where, self.what), where)
+
+    def values(self, count: int, name: str) -> list[str]:
+        """One per sample; none where none are asked for."""
+        if self.given is None or isinstance(self.given, int | str):
+            return self.found
+        for each in self.given:
+            self._add(each, name)
+        if len(self.found) != count:
+            raise ValueError(
+                f"{name!r} has {count} samples and {len(self.found)} {self.what} are given: give one for each"
+            )
+        return self.found
+
+    def _add(self, value: Any, where: str) -> None:
+        self.found.append(str(_value(value, where, self.what.removesuffix("s"))))
 
 
 def _groups(found: Sequence[str], given: Sequence[str], name: str) -> tuple[str, ...]:

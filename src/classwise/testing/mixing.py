@@ -37,13 +37,17 @@ class Subject:
     mixing: Mixing
 
     @cached_property
-    def source(self) -> Resident:
-        """A training set; its last class has one image, its groups are not its labels."""
+    def data(self) -> ClassData:
+        """Training images; the last class has one, groups are not labels."""
         x, y = images(41, 4)
         y[-1] = 4
-        names = tuple("abcde")
-        data = ClassData(x.float(), y, names, index=torch.arange(41).flip(0), groups=y % 2, group_names=("even", "odd"))
-        return Resident(data, NoAugmentation(), torch.device("cpu"))
+        names, index = tuple("abcde"), torch.arange(41).flip(0)
+        return ClassData(x.float(), y, names, index=index, groups=y % 2, group_names=("even", "odd"))
+
+    @cached_property
+    def source(self) -> Resident:
+        """The training set of these images."""
+        return Resident(self.data, NoAugmentation(), torch.device("cpu"))
 
     @cached_property
     def batches(self) -> dict[str, Batch]:
@@ -57,10 +61,9 @@ class Subject:
         }
 
     def _batch(self, rows: Tensor, share: slice = slice(None)) -> Batch:
-        mine, source = rows[share], self.source
-        return Batch(
-            source.images[mine], source.labels[mine], source.groups[mine], source.index[mine], len(rows), share
-        )
+        data = self.data.subset(rows[share])
+        assert isinstance(data.images, Tensor)
+        return Batch(data.images, data.labels, data.groups, data.index, len(rows), share)
 
     def mixed(self, batch: Batch, seed: int = 0) -> Mixed:
         """What the hooks make of a batch whose images are perturbed in between."""
@@ -157,14 +160,14 @@ def images_fit(subject: Subject) -> None:
 @demand(
     "keeps-its-inputs",
     expected="the batch, the perturbed images and the training set stay as they were",
-    mend="make new tensors: no in-place operations on batch.x, x_adv or source.images",
+    mend="make new tensors: no in-place operations on batch.x, x_adv or source.labels",
     after=("runs",),
 )
 def keeps_its_inputs(subject: Subject) -> None:
     """Whether it writes into what it is handed."""
     for batch in subject.batches.values():
         noise = GeneratorNoise(torch.Generator().manual_seed(0), batch.total, batch.rows)
-        source = {f"source.{name}": getattr(subject.source, name) for name in ("images", "labels", "groups", "index")}
+        source = {f"source.{name}": getattr(subject.source, name) for name in ("labels", "groups", "index")}
         with tensors_kept("before", _tensors(batch) | source):
             first = subject.mixing.before(batch, subject.source, noise)
         x_adv = _perturbed(first)
@@ -202,7 +205,7 @@ def stays_on_the_device(subject: Subject) -> None:
     batch = subject.batches["a batch"]
     x, y, group, index = (each.to(device.DEVICE) for each in (batch.x, batch.y, batch.group, batch.index))
     there = replace(batch, x=x, y=y, group=group, index=index)
-    source = Resident(_data(subject.source), NoAugmentation(), torch.device(device.DEVICE))
+    source = Resident(subject.data, NoAugmentation(), torch.device(device.DEVICE))
     noise = _Valueless(GeneratorNoise(torch.Generator(), batch.total, batch.rows))
 
     def mix() -> None:
@@ -258,7 +261,3 @@ def _perturbed(batch: Batch) -> Tensor:
 
 def _tensors(batch: Batch) -> dict[str, Tensor]:
     return {f"batch.{name}": getattr(batch, name) for name in ("x", "y", "group", "index")}
-
-
-def _data(source: Resident) -> ClassData:
-    return ClassData(source.images, source.labels, tuple("abcde"), source.index, source.groups, ("even", "odd"))
