@@ -1,7 +1,8 @@
 """Count the training images per second that reach a step, augmented, with ours and with a loader of single PIL images.
 
-The contenders take turns in one process, on one thread and without worker processes, over the same random images of
-CIFAR-10's size: a crop out of 4 pixels of padding, a flip of every other one, floats in [0, 1], shuffled batches.
+The contenders take turns in one process, without worker processes, over the same random images of CIFAR-10's size: a crop
+out of 4 pixels of padding, a flip of every other one, floats in [0, 1], shuffled batches. PyTorch has all threads of the
+machine, as it has by default, and once more a single one; single pictures use one thread either way.
 
 - ``resident``: our loader, images kept as bytes where training is;
 - ``mapped``: the same from a memory-mapped file, read by the training process;
@@ -40,7 +41,7 @@ def main(
     rounds: int = 11,
     images: int = 10_000,
     batches: tuple[int, ...] = (128, 512),
-    threads: int = 1,
+    threads: tuple[int, ...] = tuple(dict.fromkeys((torch.get_num_threads(), 1))),
 ) -> None:
     """Measure and write the figures.
 
@@ -49,23 +50,25 @@ def main(
         rounds: Rounds that count, each with one epoch of every contender.
         images: Images of an epoch.
         batches: Images of a batch; each number is measured on its own.
-        threads: CPU threads.
+        threads: CPU threads; each number is measured on its own.
     """
-    torch.set_num_threads(threads)
     figures: dict[str, Any] = {
         "device": "cpu",
         "images": images,
         "shape": SHAPE,
         "rounds": rounds,
         "load_average_before": os.getloadavg()[0],
-        "batches": {batch: measured(images, batch, rounds) for batch in batches},
+        "threads": {
+            number: {batch: measured(images, batch, rounds, number) for batch in batches} for number in threads
+        },
     }
     there = ("torchvision",) if of_torchvision() is not None else ()
     write_result("loader", figures, out, ("pillow", *there))
 
 
-def measured(images: int, batch: int, rounds: int) -> dict[str, Any]:
+def measured(images: int, batch: int, rounds: int, threads: int) -> dict[str, Any]:
     """Figures for one size of batches."""
+    torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         epochs = contenders(images, batch, Path(folder))
         times: dict[str, list[float]] = {name: [] for name in epochs}

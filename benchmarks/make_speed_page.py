@@ -287,22 +287,26 @@ costs 2.3 % of a step on a GPU by its own table 4 (2.69 against 2.63 minutes an 
 def loader(result: Result) -> str:
     """Section: training images per second."""
     figures = result["figures"]
-    rivals = [name for name in LOADERS if name in next(iter(figures["batches"].values()))["times_faster_than"]]
+    measured = [
+        (threads, batch, each) for threads, batches in figures["threads"].items() for batch, each in batches.items()
+    ]
+    rivals = [name for name in LOADERS if name in measured[0][2]["times_faster_than"]]
     rows = []
-    for batch, each in figures["batches"].items():
+    for threads, batch, each in measured:
         ratios = each["times_faster_than"]
         for name, rate in each["images_per_second"].items():
             faster = [f"{ratios[rival][name]:.1f}" if name in ratios[rival] else "" for rival in rivals]
-            rows.append([LOADERS[name], batch, f"{rate:,.0f}", *faster])
-    head = ["loader", "batch", "images per second", *(f"times faster than {RIVAL_LOADERS[rival]}" for rival in rivals)]
+            rows.append([LOADERS[name], threads, batch, f"{rate:,.0f}", *faster])
+    faster = [f"times faster than {RIVAL_LOADERS[rival]}" for rival in rivals]
     height, width = figures["shape"][1:]
     return f"""\
 ## Feeding
 
 Images of {height}x{width} in shuffled batches: cropped out of 4 pixels of padding, flipped, turned into floats in [0, 1]; one
-process, no workers on either side. {hardware(result)}, {figures["rounds"]} rounds.
+process, no workers on either side. {hardware(result)}, {figures["rounds"]} rounds. Single pictures use one thread of however
+many PyTorch has.
 
-{table(head, rows)}
+{table(["loader", "threads", "batch", "images per second", *faster], rows)}
 
 Data that fit stay on the training device; others are read ahead by worker processes, with the same batches
 (`hardware.feeding`, `hardware.workers`). On a GPU the same operations run there; not measured."""

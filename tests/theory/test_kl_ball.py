@@ -10,6 +10,7 @@ from scipy.optimize import brentq, minimize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from classwise.theory import attainable_range, optimality_gap, worst_case_weights
+from classwise.theory.kl_ball import dual_optimum
 
 LOSSES = [-0.52, -0.71, -0.18, 0.12, -0.33, -0.09, -0.44, -0.57, -0.66, -0.61]
 DIRECTIONS = ["reverse", "forward"]
@@ -74,9 +75,14 @@ def test_all_reference_values(shared):
             weights = worst_case_weights(given["losses"], given["tau"], given.get("present"), direction)
             np.testing.assert_allclose(weights, wanted["q"], **tolerance)
             np.testing.assert_allclose(weights @ np.array(given["losses"]), wanted["value"], **tolerance)
+            gap = optimality_gap(given["losses"], weights, given["tau"], given.get("present"), direction)
+            assert abs(gap) <= 1e-14
+            value, unknown = dual_optimum(given["losses"], given["tau"], given.get("present"), direction)
+            np.testing.assert_allclose(value, wanted["value"], **tolerance)
+            np.testing.assert_allclose(unknown, float(wanted["nu" if direction == "reverse" else "beta"]), **tolerance)
             if direction == "reverse":
-                gap = optimality_gap(given["losses"], weights, given["tau"], given["present"])
-                assert abs(gap) <= 1e-14
+                kept = weights[np.array(given["present"] or [True] * len(weights))]
+                np.testing.assert_allclose(divergence(kept, direction), wanted["kl"], **tolerance)
             checked += 1
         if case["name"] == "kl_dro_reverse_weight_range":
             smallest, largest = attainable_range(given["C"], given["tau"])
@@ -175,6 +181,7 @@ def test_optimality_conditions_forward(kind, classes, problems):
     assert (wrong <= 1e-11 * wanted + 1e-14 * np.sqrt(wanted) + 1e-15).all()
     saturated = tau >= largest
     np.testing.assert_allclose(weights[saturated], (top / top.sum(-1, keepdims=True))[saturated], atol=1e-15)
+    assert (np.abs(optimality_gap(losses, weights, tau, direction="forward")) <= 1e-12 * np.ptp(losses, -1)).all()
     for row, q in zip(losses[~saturated], weights[~saturated], strict=True):
         usable = q > 1e-200
         row, logs = row[usable] - row.max(), np.log(q[usable])
@@ -195,18 +202,59 @@ def test_forward_radius_just_below_the_largest_divergence(distance):
     assert above.tolist() == [0.5, 0.5, 0, 0, 0]
 
 
-def test_gap_bounds_the_error_of_any_weights():
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_gap_bounds_the_error_of_any_weights(direction):
     """Against the optimum, for feasible weights that are not optimal."""
     generator = np.random.default_rng(0)
     for _ in range(50):
         losses = generator.standard_normal(6)
         tau = float(radii(generator, 1, 1e-3)[0])
-        best = worst_case_weights(losses, tau)
-        other = worst_case_weights(losses + 0.3 * generator.standard_normal(6), tau * generator.random())
+        best = worst_case_weights(losses, tau, direction=direction)
+        nearby = losses + 0.3 * generator.standard_normal(6)
+        other = worst_case_weights(nearby, tau * generator.random(), direction=direction)
         error = (best - other) @ losses
-        gap = optimality_gap(losses, other, tau)
-        assert error > 0
+        gap = optimality_gap(losses, other, tau, direction=direction)
+        assert error > 0 or (direction == "forward" and other.max() == 1)  # both have all weight on the largest loss
         assert error - 1e-14 <= gap <= error + 1e-12
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_dual_equals_the_primal(direction, kind):
+    """Its value, and the weights that its unknown gives."""
+    generator = np.random.default_rng(5)
+    losses, tau = KINDS[kind](generator, 200, 10), radii(generator, 200, 1e-6)
+    losses = losses[np.ptp(losses, -1) > 1e-12 * abs(losses).max(-1)]
+    tau = np.minimum(tau[: len(losses)], 3)
+    weights = worst_case_weights(losses, tau, direction=direction)
+    value, unknown = dual_optimum(losses, tau, direction=direction)
+    size = np.abs(losses).max(-1)
+    assert (np.abs(value - (weights * losses).sum(-1)) <= 1e-14 * size).all()
+    if kind == "heavy tails":  # nu and the largest loss agree in all digits: the weights cannot be read off
+        return
+    if direction == "reverse":
+        assert (unknown > losses.max(-1)).all()
+        share = 1 / (unknown[:, None] - losses)
+    else:
+        assert ((unknown == 0) == (tau >= np.log(10 / (losses == losses.max(-1, keepdims=True)).sum(-1)))).all()
+        share = np.exp((losses - losses.max(-1, keepdims=True)) / np.maximum(unknown, 1e-300)[:, None])
+    # Below, the unknown is rounded to the digits of the losses, and with it the weights.
+    rounding = 1e-14 * size / np.ptp(losses, -1)
+    apart = np.abs(share / share.sum(-1, keepdims=True) - weights).max(-1)
+    assert (apart <= 1e-11 + 1e2 * rounding).all()
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_the_dual_where_nothing_is_to_choose(direction):
+    value, unknown = dual_optimum([0.3, 0.3, 0.3], 0.5, direction=direction)
+    assert (value, unknown) == (pytest.approx(0.3), math.inf)
+    value, unknown = dual_optimum(torch.tensor(LOSSES), 0.0, direction=direction)
+    assert value.item() == pytest.approx(np.mean(LOSSES), abs=1e-7)
+    assert unknown.item() == math.inf
+    present = torch.tensor([[False] * 3, [False, True, False]])
+    value, unknown = dual_optimum(torch.tensor([math.nan, 2.0, -1.0]).expand(2, 3), 0.5, present, direction)
+    assert value.tolist() == [0, 2]
+    assert unknown.tolist() == [math.inf, math.inf]
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -223,9 +271,8 @@ def test_absent_classes_leave_the_reduced_problem(direction):
         for row, radius, mask, q in zip(losses, tau, present, weights, strict=True):
             reduced = worst_case_weights(row[mask], radius, direction=direction)
             np.testing.assert_allclose(q[mask], reduced, rtol=1e-9, atol=1e-13)
-        if direction == "reverse":
-            gaps = optimality_gap(filled, weights, tau, present)
-            assert (np.abs(gaps) <= 1e-12).all()
+        gaps = optimality_gap(filled, weights, tau, present, direction)
+        assert (np.abs(gaps) <= 1e-12).all()
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -234,7 +281,7 @@ def test_no_class_or_one_class_present(direction):
     present = torch.tensor([[False] * 4, [False, True, False, False]])
     weights = worst_case_weights(losses, 0.5, present, direction)
     assert weights.tolist() == [[0, 0, 0, 0], [0, 1, 0, 0]]
-    assert optimality_gap(losses, weights, 0.5, present).abs().max() == 0
+    assert optimality_gap(losses, weights, 0.5, present, direction).abs().max() == 0
     assert worst_case_weights([3.0], 0.5, direction=direction).tolist() == [1]
 
 
@@ -357,6 +404,10 @@ def test_mistakes_are_named():
             worst_case_weights(LOSSES, tau)
     with pytest.raises(ValueError, match="'backward' is unknown"):
         worst_case_weights(LOSSES, 0.5, direction="backward")
+    with pytest.raises(ValueError, match="'backward' is unknown"):
+        optimality_gap(LOSSES, LOSSES, 0.5, direction="backward")
+    with pytest.raises(ValueError, match="'backward' is unknown"):
+        dual_optimum(LOSSES, 0.5, direction="backward")
     with pytest.raises(ValueError, match="boolean mask over the 10 classes"):
         worst_case_weights(torch.tensor(LOSSES), 0.5, present=torch.ones(10))
     with pytest.raises(ValueError, match="boolean mask over the 10 classes"):
@@ -387,7 +438,8 @@ def test_nothing_is_read_back_to_the_host(direction, shape):
     with Recorder() as seen:
         worst_case_weights(losses, 0.5, direction=direction)
         worst_case_weights(losses, tau, present, direction)
-        optimality_gap(losses, losses, 0.5, present)
+        optimality_gap(losses, losses, 0.5, present, direction)
+        dual_optimum(losses, tau, present, direction)
     reads = {"_local_scalar_dense", "is_nonzero", "item", "equal", "nonzero", "masked_select", "unique"}
     assert len(seen.names) > 100
     assert not reads & set(seen.names)

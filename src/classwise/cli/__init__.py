@@ -23,6 +23,7 @@ VERBS = {
     "recipes": "List the named experiments, or show one.",
     "data": "Fetch data sets, or say which there are.",
     "models": "List the networks, with source and size, or show one.",
+    "theory": "Compute the papers' conceptual models: as printed, corrected and simulated.",
     "export": "Write the network of a run as safetensors, ONNX or a Hugging Face folder, with its audits.",
     "doctor": "Report versions, devices and what is broken.",
 }

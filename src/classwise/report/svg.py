@@ -101,6 +101,30 @@ def to_svg(figure: Figure, label: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+def standalone(figure: Figure, label: str) -> str:
+    """Render a figure as the text of an SVG file of its own: dark lines on a light page, light ones on a dark page.
+
+    It has a ground of its own, as a page may be dark where the reader's system is light, and the other way round.
+
+    Args:
+        figure: A figure made under :func:`drawing`.
+        label: What it shows, in words, for those who cannot see it.
+    """
+    root = ET.fromstring(to_svg(figure, label))
+    root.attrib |= {
+        "xmlns": "http://www.w3.org/2000/svg",
+        "width": f"{figure.get_figwidth() * _DPI:.0f}",
+        "height": f"{figure.get_figheight() * _DPI:.0f}",
+        "font-family": "system-ui, sans-serif",
+    }
+    style = ET.Element("style")
+    style.text = (
+        "svg{color:#1f2328;background:#fff}@media(prefers-color-scheme:dark){svg{color:#e6edf3;background:#0d1117}}"
+    )
+    root.insert(0, style)
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
 def _own(attributes: dict[str, str], prefix: str) -> None:
     """Make ids the figure's own, leave the font to the page, and put the page's colours for the stand-ins."""
     if "id" in attributes:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
+from scipy.special import erfcx, log_ndtr, ndtr
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.ArrayLike
@@ -85,9 +85,10 @@ class GaussianPair:
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} holds values that are not finite: give finite numbers")
             object.__setattr__(self, name, values)
-        theta, prior, times = self.theta, self.prior, self.times
+        theta, prior, mid, times = self.theta, self.prior, self.mid, self.times
         assert isinstance(theta, np.ndarray)
         assert isinstance(prior, np.ndarray)
+        assert isinstance(mid, np.ndarray)
         assert isinstance(times, np.ndarray)
         if theta.ndim == 0:
             raise ValueError(
@@ -103,18 +104,24 @@ class GaussianPair:
         if not (times >= 0).all() or not (times.sum(-1) > 0 if times.ndim else times > 0).all():
             raise ValueError("times must be at least 0, and above 0 for some coordinate: it counts equal coordinates")
         try:
-            features = np.broadcast_shapes(theta.shape, np.shape(self.mid), times.shape)
+            features = np.broadcast_shapes(theta.shape, mid.shape, times.shape)
             np.broadcast_shapes(features[:-1], np.shape(self.sigma_plus), np.shape(self.sigma_minus), prior.shape)
         except ValueError as error:
             raise ValueError(
                 f"shapes do not broadcast: theta, mid and times take (..., D), sigmas and prior take (...) ({error})"
             ) from error
+        for name, values in (("theta", theta), ("mid", mid), ("times", times)):  # sums need all D coordinates
+            object.__setattr__(self, name, np.broadcast_to(values, (*values.shape[:-1], features[-1])))
 
     @property
     def log_odds(self) -> Floats:
         """L = ln(prior sigma_minus / ((1 - prior) sigma_plus)), (...)."""
-        prior, plus, minus = self._scalars()
-        return np.log(prior * minus / ((1 - prior) * plus))
+        prior, plus, minus = self.scalars()
+        apart = (minus - plus) / plus
+        near = np.abs(apart) < 0.5  # the logarithm of a ratio near 1 would lose digits
+        ratio = np.where(near, np.log1p(np.where(near, apart, 0)), np.log(minus / plus))
+        odds: Floats = np.log(prior / (1 - prior)) + ratio
+        return odds
 
     def best_linear(self, radius: Numbers = 0.0, variance_factor: Numbers = 1.0) -> Linear:
         """The linear classifier with the least error at a training radius.
@@ -131,19 +138,13 @@ class GaussianPair:
         looks at a single largest coordinate (any of them where several are largest).
         """
         radius = _checked("radius", radius, at_least=0)
-        factor = _checked("variance_factor", variance_factor, at_least=0)
-        if not (factor > 0).all():
-            raise ValueError("variance_factor must be above 0: without spread there is no optimum to find")
-        weight, reach, length = self._direction(radius)
-        margin = reach - radius * length
-        prior, plus, minus = self._scalars()
-        offset = self._stationary(margin, factor)
-        trained = prior * ndtr(-(offset + margin) / (np.sqrt(factor) * plus)) + (1 - prior) * ndtr(
-            (offset - margin) / (np.sqrt(factor) * minus)
-        )
-        constant = np.isnan(offset) | (trained > np.minimum(prior, 1 - prior))
-        offset = np.where(constant, np.where(prior >= 0.5, np.inf, -np.inf), offset)
-        return Linear(weight, offset, reach, length)
+        factor = _checked_factor(variance_factor)
+        weight, times, margin = self._direction(radius)
+        offset = self.stationary_offset(margin, factor)
+        one_answer = np.where(np.asarray(self.prior) >= 0.5, np.inf, -np.inf)
+        offset = np.where(np.isnan(offset) | self._is_beaten(offset, margin, factor), one_answer, offset)
+        reach, length = (times * weight * self._theta).sum(-1), (times * np.abs(weight)).sum(-1)
+        return Linear(weight, offset, reach, length, times)
 
     def errors(self, classifier: Linear, radius: Numbers = 0.0, variance_factor: Numbers = 1.0) -> ClassErrors:
         """Class errors of a linear classifier under the worst l_inf perturbation.
@@ -156,9 +157,7 @@ class GaussianPair:
         Raises:
             ValueError: As :meth:`best_linear`.
         """
-        return self._errors(
-            classifier, _checked("radius", radius, at_least=0), _checked("variance_factor", variance_factor, at_least=0)
-        )
+        return self._errors(classifier, _checked("radius", radius, at_least=0), _checked_factor(variance_factor))
 
     def boundary_errors(self, classifier: Linear, radius: Numbers, as_printed: bool = False) -> ClassErrors:
         """Probability of being answered right, and wrong after a perturbation: robust error minus natural error.
@@ -176,17 +175,17 @@ class GaussianPair:
         return ClassErrors(robust.plus - base.plus, robust.minus - base.minus)
 
     def _errors(self, classifier: Linear, radius: Floats, factor: Floats) -> ClassErrors:
-        _, plus, minus = self._scalars()
+        _, plus, minus = self.scalars()
         reach = classifier.reach - radius * classifier.length
-        with np.errstate(divide="ignore"):
-            scale = np.sqrt(factor)
-            return ClassErrors(
-                ndtr(-(classifier.offset + reach) / (scale * plus)), ndtr((classifier.offset - reach) / (scale * minus))
-            )
+        scale = np.sqrt(factor)
+        return ClassErrors(
+            ndtr(-(classifier.offset + reach) / (scale * plus)), ndtr((classifier.offset - reach) / (scale * minus))
+        )
 
     def intercept(self, classifier: Linear) -> Floats:
         """The b of ``sign(<w, x> + b)`` for the unit vector w, (...)."""
-        return classifier.offset - self._sum(classifier.weight * np.asarray(self.mid))
+        middle: Floats = np.sum(classifier.times * classifier.weight * np.asarray(self.mid), axis=-1)
+        return classifier.offset - middle
 
     def linear(self, weight: Numbers, offset: Numbers) -> Linear:
         """A linear classifier of one's own.
@@ -203,37 +202,58 @@ class GaussianPair:
         if not (np.isfinite(length) & (length > 0)).all():
             raise ValueError("weight must be finite and not all 0: it is the direction of the classifier")
         unit = w / length[..., None]
-        return Linear(
-            unit, np.asarray(offset, dtype=np.float64), self._sum(unit * self._theta), self._sum(np.abs(unit))
-        )
+        reach, sizes = self._sum(unit * self._theta), self._sum(np.abs(unit))
+        return Linear(unit, np.asarray(offset, dtype=np.float64), reach, sizes, self._times)
 
     def _direction(self, radius: Floats) -> tuple[Floats, Floats, Floats]:
-        """Unit vector w that makes <w, theta> - radius |w|_1 largest, <w, theta> and |w|_1."""
+        """Unit vector w that makes <w, theta> - radius |w|_1 largest, how often its entries occur, and that maximum."""
         size = np.abs(self._theta)
         beyond = np.where(self._times > 0, size - radius[..., None], -np.inf)
         left = np.maximum(beyond, 0)
         length = np.sqrt(self._sum(left * left))
         some = length > 0
-        unit = left / np.where(some, length, 1)[..., None]
-        alone = np.arange(size.shape[-1]) == beyond.argmax(-1)[..., None]
-        reach = np.where(some, self._sum(unit * size), (alone * size).sum(-1))
-        weight = np.copysign(np.where(some[..., None], unit, alone), self._theta)
-        return weight, reach, np.where(some, self._sum(unit), 1)
+        alone = np.arange(beyond.shape[-1]) == beyond.argmax(-1)[..., None]
+        unit = np.where(some[..., None], left / np.where(some, length, 1)[..., None], alone)
+        times = np.where(some[..., None], self._times, alone)
+        return np.copysign(unit, self._theta), times, np.where(some, length, beyond.max(-1))
 
-    def _stationary(self, margin: Floats, factor: Floats) -> Floats:
-        """The offset where the trained error has its minimum; NaN where it has none."""
-        _, plus, minus = self._scalars()
+    def stationary_offset(self, margin: Floats, factor: Floats) -> Floats:
+        """The offset c where the trained error has its minimum, (...); NaN where it has none.
+
+        Args:
+            margin: ``<w, theta> - radius |w|_1`` of the direction, (...).
+            factor: Factor of both training variances, (...), above 0.
+        """
+        _, plus, minus = self.scalars()
         log_odds = self.log_odds
-        square = 4 * margin**2 + 2 * factor * log_odds * (minus**2 - plus**2)
+        spread = (minus - plus) * (minus + plus)  # minus^2 - plus^2, exact where they are nearly equal
+        square = 4 * margin**2 + 2 * factor * log_odds * spread
         with np.errstate(invalid="ignore", divide="ignore"):
             root = plus * minus * np.sqrt(square)
             # The two forms are one number; the first has no difference of nearly equal numbers for a positive margin.
-            stable = (2 * factor * plus**2 * minus**2 * log_odds + margin**2 * (plus**2 - minus**2)) / (
-                margin * (plus**2 + minus**2) + root
-            )
-            plain = (root - margin * (plus**2 + minus**2)) / (minus**2 - plus**2)
+            rising = 2 * factor * plus**2 * minus**2 * log_odds - margin**2 * spread
+            stable = rising / (margin * (plus**2 + minus**2) + root)
+            plain = (root - margin * (plus**2 + minus**2)) / spread
             offset = np.where(margin > 0, stable, plain)
         return np.where(np.isfinite(offset), offset, np.nan)
+
+    def _is_beaten(self, offset: Floats, margin: Floats, factor: Floats) -> npt.NDArray[np.bool_]:
+        """Whether one answer for everything has a smaller trained error than the plane of :meth:`stationary_offset`.
+
+        The plane costs the frequent class ``often Phi(z_often)`` and gains ``rare Phi(-z_rare)`` in the other. Both may be
+        tiny: the squares of the z-scores, which differ by the log-odds there, are taken out of both sides.
+        """
+        prior, plus, minus = self.scalars()
+        z_plus = -(offset + margin) / (np.sqrt(factor) * plus)
+        z_minus = (offset - margin) / (np.sqrt(factor) * minus)
+        more = prior > 0.5
+        often, rare = np.where(more, plus, minus), np.where(more, minus, plus)
+        z_often, z_rare = np.where(more, z_plus, z_minus), np.where(more, z_minus, z_plus)
+        with np.errstate(over="ignore"):
+            scaled = often * erfcx(-z_often / np.sqrt(2)) > rare * erfcx(z_rare / np.sqrt(2))
+        plain = np.abs(np.log(prior / (1 - prior))) + log_ndtr(z_often) > log_ndtr(-z_rare)
+        # Where the plane lies on the side of the rare class, the tails are small; else they are not, and squares overflow.
+        return np.where(np.where(more, offset > 0, offset < 0), scaled, plain)
 
     def _sum(self, values: Floats) -> Floats:
         total: Floats = np.sum(self._times * values, axis=-1)
@@ -245,11 +265,10 @@ class GaussianPair:
 
     @property
     def _times(self) -> Floats:
-        return np.broadcast_to(
-            np.asarray(self.times, dtype=np.float64), np.broadcast_shapes(np.shape(self.times), (1,))
-        )
+        return np.asarray(self.times, dtype=np.float64)
 
-    def _scalars(self) -> tuple[Floats, Floats, Floats]:
+    def scalars(self) -> tuple[Floats, Floats, Floats]:
+        """Prior, sigma_plus and sigma_minus as arrays."""
         prior, plus, minus = (
             np.asarray(each, dtype=np.float64) for each in (self.prior, self.sigma_plus, self.sigma_minus)
         )
@@ -261,18 +280,20 @@ class Linear:
     """A linear classifier ``sign(<w, x> + b)``.
 
     Args:
-        weight: w (..., D) with |w|_2 = 1, each coordinate counted as often as it occurs; where the training radius left no
-            margin, that of the one coordinate that is looked at.
+        weight: w (..., D) with |w|_2 = 1, each coordinate counted ``times``.
         offset: c = b + <w, mid>, (...): how far the boundary lies from the middle of the means, towards class -1;
             infinite where everything gets one answer.
         reach: <w, theta>, (...).
         length: |w|_1, (...): what a perturbation of radius 1 moves.
+        times: How often each weight occurs, (..., D): as often as the coordinate, but a single time where the training
+            radius left no margin and one coordinate alone is looked at (the weight of its copies is 0).
     """
 
     weight: Floats
     offset: Floats
     reach: Floats
     length: Floats
+    times: Floats
 
     @property
     def status(self) -> npt.NDArray[np.str_]:
@@ -285,3 +306,10 @@ def _checked(name: str, values: Numbers, at_least: float) -> Floats:
     if not (np.isfinite(numbers) & (numbers >= at_least)).all():
         raise ValueError(f"{name} must be finite and at least {at_least:g}")
     return numbers
+
+
+def _checked_factor(values: Numbers) -> Floats:
+    factor = _checked("variance_factor", values, at_least=0)
+    if not (factor > 0).all():
+        raise ValueError("variance_factor must be above 0: without spread a class is a point, and its error is 0 or 1")
+    return factor

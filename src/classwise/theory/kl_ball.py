@@ -80,8 +80,7 @@ def worst_case_weights(
     >>> worst_case_weights([0.0, 1.0], 0.5).round(4).tolist()
     [0.1025, 0.8975]
     """
-    if direction not in ("reverse", "forward"):
-        raise ValueError(f"direction {direction!r} is unknown: use 'reverse' or 'forward'")
+    _check_direction(direction)
     scores, mask = _as_tensor(losses), None if present is None else _as_tensor(present)
     problem = _normalised(scores, tau, mask)
     share = _reverse_shares(problem) if direction == "reverse" else _forward_shares(problem)
@@ -95,21 +94,33 @@ def worst_case_weights(
 
 
 @overload
-def optimality_gap(losses: Tensor, weights: Tensor, tau: float | Tensor, present: Tensor | None = ...) -> Tensor: ...
+def optimality_gap(
+    losses: Tensor,
+    weights: Tensor,
+    tau: float | Tensor,
+    present: Tensor | None = ...,
+    direction: Direction = ...,
+) -> Tensor: ...
 @overload
 def optimality_gap(
-    losses: Numbers, weights: Numbers, tau: float | Numbers, present: Numbers | None = ...
+    losses: Numbers,
+    weights: Numbers,
+    tau: float | Numbers,
+    present: Numbers | None = ...,
+    direction: Direction = ...,
 ) -> NDArray[Any]: ...
 def optimality_gap(
     losses: Tensor | Numbers,
     weights: Tensor | Numbers,
     tau: float | Tensor | Numbers,
     present: Tensor | Numbers | None = None,
+    direction: Direction = "reverse",
 ) -> Tensor | NDArray[Any]:
-    """Upper bound on what the optimum of the reverse ball exceeds the weighted loss by, for any weights.
+    """Upper bound on what the optimum of a ball exceeds the weighted loss by, for any weights.
 
-    By weak duality the optimum is at most ``nu - exp(-tau) GM(nu - l)`` for every nu > max l, GM the
-    geometric mean over the classes present; nu only decides how tight the bound is. Weights outside the ball
+    By weak duality the optimum is at most ``nu - exp(-tau) GM(nu - l)`` for every nu > max l in the reverse ball, and at
+    most ``beta tau + beta ln AM(exp(l / beta))`` for every beta > 0 in the forward ball, GM and AM the geometric and the
+    arithmetic mean over the classes present; nu and beta only decide how tight the bound is. Weights outside the ball
     may get a negative result.
 
     Args:
@@ -117,6 +128,7 @@ def optimality_gap(
         weights: (..., C) non-negative weights, 0 for absent classes; rescaled to sum to 1.
         tau: Radius of the ball in nats, a number or of shape (...,).
         present: (..., C) boolean, or all classes.
+        direction: The ball, as in :func:`worst_case_weights`.
 
     Returns:
         (...,) bound in the unit of the losses, float64, exact to about 1e-15 of the range of the losses.
@@ -124,17 +136,79 @@ def optimality_gap(
     Raises:
         ValueError: As :func:`worst_case_weights`.
     """
+    _check_direction(direction)
     mask = None if present is None else _as_tensor(present)
     problem = _normalised(_as_tensor(losses), tau, mask)
-    odds = torch.expm1(_reverse_unknown(problem))
-    scaled = problem.gap * odds
     share = _as_tensor(weights).detach().double()
     share = share / share.sum(-1, keepdim=True).clamp_min(_TINY)
-    log_mean = torch.log1p(scaled).sum(-1, keepdim=True) / problem.number
-    # The range times ((nu - q.l) - exp(-tau) GM(nu - l)), written in differences from nu - max l.
-    bound = (share * scaled).sum(-1, keepdim=True) - torch.expm1(log_mean - problem.root_tau.square())
-    gap = (bound * problem.spread.clamp_min(0) / odds).squeeze(-1)
+    if direction == "reverse":
+        odds = torch.expm1(_reverse_unknown(problem))
+        scaled = problem.gap * odds
+        log_mean = torch.log1p(scaled).sum(-1, keepdim=True) / problem.number
+        # The range times ((nu - q.l) - exp(-tau) GM(nu - l)), written in differences from nu - max l.
+        bound = (share * scaled).sum(-1, keepdim=True) - torch.expm1(log_mean - problem.root_tau.square())
+        gap = bound * problem.spread.clamp_min(0) / odds
+    else:
+        # The range times (max l - q.l + beta (tau + ln AM(exp((l - max l) / beta)))).
+        bound = (share * problem.gap).sum(-1, keepdim=True) + _forward_excess(problem)
+        gap = bound * problem.spread.clamp_min(0)
+    gap = gap.squeeze(-1)
     return gap if isinstance(losses, Tensor) else gap.numpy()
+
+
+class DualOptimum(NamedTuple):
+    """What :func:`dual_optimum` returns; tensors for tensors, else NumPy, all of shape (...,) and float64."""
+
+    value: Any
+    """The largest weighted loss in the ball."""
+    unknown: Any
+    """nu (reverse) or beta (forward), in the unit of the losses; infinite where the weights are uniform."""
+
+
+def dual_optimum(
+    losses: Tensor | Numbers,
+    tau: float | Tensor | Numbers,
+    present: Tensor | Numbers | None = None,
+    direction: Direction = "reverse",
+) -> DualOptimum:
+    """The largest weighted loss in the ball, computed from the dual alone, and the number that gives the weights.
+
+    The optimal weights are q_c ∝ 1 / (nu - l_c) in the reverse ball and q_c ∝ exp(l_c / beta) in the forward ball, where
+    beta = 0 means: all weight on the largest losses. Equal losses, or tau = 0, give uniform weights. The value uses none
+    of the weights, so it checks them: it equals ``weights @ losses`` up to rounding.
+
+    Args:
+        losses: (..., C) scores as given to :func:`worst_case_weights`.
+        tau: Radius of the ball in nats, a number or of shape (...,).
+        present: (..., C) boolean, or all classes. Without any present class the value is 0.
+        direction: The ball, as in :func:`worst_case_weights`.
+
+    Raises:
+        ValueError: As :func:`worst_case_weights`.
+
+    >>> value, nu = dual_optimum([0.0, 1.0], 0.5)
+    >>> round(float(value), 4), round(float(nu), 4)
+    (0.8975, 1.1289)
+    """
+    _check_direction(direction)
+    scores, mask = _as_tensor(losses), None if present is None else _as_tensor(present)
+    problem = _normalised(scores, tau, mask)
+    numbers = scores.detach().double()
+    kept = numbers if mask is None else numbers.masked_fill(~mask, -math.inf)
+    top, spread = kept.amax(-1, keepdim=True), problem.spread.clamp_min(0)
+    if direction == "reverse":
+        odds = torch.expm1(_reverse_unknown(problem))
+        log_mean = torch.log1p(problem.gap * odds).sum(-1, keepdim=True) / problem.number
+        value = top - spread * torch.expm1(log_mean - problem.root_tau.square()) / odds
+        unknown = top + spread / odds
+    else:
+        x, saturated, _ = _forward_unknown(problem)
+        value = top + spread * _forward_excess(problem)
+        unknown = (spread * torch.exp(-x)).masked_fill(saturated, 0)
+    mean = (numbers if mask is None else numbers.masked_fill(~mask, 0)).sum(-1, keepdim=True) / problem.number
+    value = torch.where(problem.flat | torch.isneginf(top), mean, value).squeeze(-1)
+    unknown = unknown.masked_fill(problem.flat, math.inf).squeeze(-1)
+    return DualOptimum(value, unknown) if isinstance(losses, Tensor) else DualOptimum(value.numpy(), unknown.numpy())
 
 
 def attainable_range(classes: int, tau: float) -> tuple[float, float]:
@@ -159,6 +233,11 @@ def attainable_range(classes: int, tau: float) -> tuple[float, float]:
     best_and_worst[0, 0], best_and_worst[1, 0] = -1, 1
     smallest, largest = worst_case_weights(best_and_worst, tau)[:, 0].tolist()
     return smallest, largest
+
+
+def _check_direction(direction: str) -> None:
+    if direction not in ("reverse", "forward"):
+        raise ValueError(f"direction {direction!r} is unknown: use 'reverse' or 'forward'")
 
 
 def _as_tensor(values: Tensor | Numbers) -> Tensor:
@@ -269,6 +348,21 @@ def _reverse_divergence(scaled: Tensor, count: Tensor | int) -> tuple[Tensor, Te
 
 
 def _forward_shares(problem: _Problem) -> Tensor:
+    x, saturated, top = _forward_unknown(problem)
+    sharp = torch.exp(x).masked_fill(problem.flat, 0)
+    return torch.where(saturated & ~problem.flat, top.double(), torch.exp(-sharp * problem.gap))
+
+
+def _forward_excess(problem: _Problem) -> Tensor:
+    """(tau + ln AM(exp(-g gap))) / g: the dual less max l, in units of the range; 0 at its limit for large g."""
+    x, saturated, _ = _forward_unknown(problem)
+    sharp = torch.exp(x)
+    log_mean = torch.log1p(torch.expm1(-sharp * problem.gap).sum(-1, keepdim=True) / problem.number)
+    return ((problem.root_tau.square() + log_mean) / sharp).masked_fill(saturated, 0)
+
+
+def _forward_unknown(problem: _Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """The x at which the divergence is tau, whether tau is at least the largest one, and which losses are largest."""
     gap, count, tau = problem.gap, problem.number, problem.root_tau.square()
     points, steps = _effort(gap)
     top = gap == 0
@@ -290,8 +384,7 @@ def _forward_shares(problem: _Problem) -> Tensor:
         slope = sharp * sharp * variance * largest / (divergence * (largest - divergence)).clamp_min(_TINY)
         step = (_log_odds(divergence, largest) - target) / slope.clamp_min(_TINY)
         x = torch.clamp(x - step, low, high)
-    sharp = torch.exp(x).masked_fill(problem.flat, 0)
-    return torch.where((tau >= largest) & ~problem.flat, top.double(), torch.exp(-sharp * gap))
+    return x, tau >= largest, top
 
 
 def _forward_divergence(gap: Tensor, sharp: Tensor, count: Tensor | int) -> tuple[Tensor, Tensor]:
