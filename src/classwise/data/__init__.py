@@ -10,12 +10,16 @@ from classwise.data.digits import Digits
 from classwise.data.fashion_mnist import FashionMNIST
 from classwise.data.feed import Feed
 from classwise.data.folder import ImageFolder
+from classwise.data.gaussian_pair import GaussianPairData
 from classwise.data.given import GivenData
 from classwise.data.gtsrb import GTSRB
 from classwise.data.huggingface import HuggingFaceData
+from classwise.data.known import KnownTruth, LinearWeights
 from classwise.data.loader import Batch, Loader
 from classwise.data.medmnist import MedMNIST
 from classwise.data.mnist import MNIST
+from classwise.data.noisy_feature import NoisyFeatureData
+from classwise.data.planted import PlantedImages
 from classwise.data.resident import Resident
 from classwise.data.source import DataSource, load
 from classwise.data.split import Roles, Split
@@ -46,13 +50,18 @@ __all__ = [
     "FashionMNIST",
     "Feed",
     "FolderImages",
+    "GaussianPairData",
     "GivenData",
     "HuggingFaceData",
     "ImageFolder",
+    "KnownTruth",
+    "LinearWeights",
     "Loader",
     "MappedImages",
     "MedMNIST",
     "NoAugmentation",
+    "NoisyFeatureData",
+    "PlantedImages",
     "Resident",
     "Roles",
     "Split",
