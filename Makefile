@@ -48,7 +48,8 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/bf16_digits.py
 	$(BIN)/python benchmarks/policies.py
 	$(BIN)/python benchmarks/loader.py
-	$(BIN)/python benchmarks/epoch.py
+	$(BIN)/python benchmarks/epoch.py --compiled
+	$(BIN)/python benchmarks/theory_sweeps.py
 	$(BIN)/python benchmarks/make_speed_page.py
 
 clean:

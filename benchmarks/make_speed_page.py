@@ -41,9 +41,9 @@ def main(results: Path = Path("benchmarks/results"), out: Path = Path("docs/spee
 
 def page(results: Path) -> str:
     """The page as Markdown."""
-    step, digits, weights, methods, suite, feeding, whole = (
+    step, digits, weights, methods, suite, feeding, whole, theory = (
         json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("training_step", "bf16_digits", "dro_weights", "policies", "audit", "loader", "epoch")
+        for name in ("training_step", "bf16_digits", "dro_weights", "policies", "audit", "loader", "epoch", "theory_sweeps")
     )
     parts = [
         "# Speed",
@@ -55,6 +55,7 @@ def page(results: Path) -> str:
         loader(feeding),
         policies(methods),
         dro_weights(weights),
+        theory_sweeps(theory),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -310,6 +311,18 @@ many PyTorch has.
 
 Data that fit stay on the training device; others are read ahead by worker processes, with the same batches
 (`hardware.feeding`, `hardware.workers`). On a GPU the same operations run there; not measured."""
+
+
+def theory_sweeps(result: Result) -> str:
+    """Section: sweeps over parameters of the theory."""
+    figures = result["figures"]
+    rows = [[name, f"{seconds:.3f}"] for name, seconds in figures["seconds"].items()]
+    return f"""\
+## Theory
+
+One call for {figures["points"]} x {figures["points"]} sets of parameters. {hardware(result)}, {figures["rounds"]} rounds.
+
+{table(["formula", "seconds"], rows)}"""
 
 
 def dro_weights(result: Result) -> str:

@@ -78,8 +78,10 @@ class CropFlip(Augmentation):
         """Crop, flip and blank each image by its own draw."""
         shifts, mirrored = self._drawn(images, noise)
         if images.device.type == "cpu":
-            turned = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-            cropped = self._cut(self._padded(turned), torch.arange(len(images)), shifts, mirrored)
+            order = mirrored.byte().argsort(stable=True)  # those to be mirrored come last, and are mirrored at once
+            turned, plain = images.index_select(0, order), len(images) - int(mirrored.sum())
+            turned[plain:] = turned[plain:].flip(3)
+            cropped = self._cut(self._padded(turned), order.argsort(), shifts, mirrored)
         else:
             cropped = self._gathered(images, shifts, mirrored)
         return self._blanked(cropped, noise)
