@@ -85,19 +85,18 @@ def cells(paper: str, table: str | None = None) -> tuple[Cell, ...]:
 
 @cache
 def _read(paper: str) -> tuple[Cell, ...]:
-    with (FOLDER / f"{paper}.csv").open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
-        assert reader.fieldnames == COLUMNS, f"{paper}.csv has the columns {reader.fieldnames}"
-        return tuple(
-            Cell(
-                paper=paper,
-                table=line["table"],
-                row=line["row"],
-                column=line["column"],
-                printed=line["printed"],
-                value=float(line["value"]) if line["value"] else None,
-                unit=line["unit"],
-                note=line["note"],
-            )
-            for line in reader
+    reader = csv.DictReader((FOLDER / f"{paper}.csv").read_text(encoding="utf-8").splitlines(), strict=True)
+    assert reader.fieldnames == COLUMNS, f"{paper}.csv has the columns {reader.fieldnames}"
+    return tuple(
+        Cell(
+            paper=paper,
+            table=line["table"],
+            row=line["row"],
+            column=line["column"],
+            printed=line["printed"],
+            value=float(line["value"]) if line["value"] else None,
+            unit=line["unit"],
+            note=line["note"],
         )
+        for line in reader
+    )
