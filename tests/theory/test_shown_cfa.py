@@ -176,14 +176,15 @@ def test_the_table_holds_all_that_is_drawn():
 def test_the_summary_has_the_numbers_of_the_curves():
     """The numbers were computed apart from the code, by the formulas of the reference."""
     text = " ".join(CFAFigure1().summary())
-    for number in ("0.635", "1.301", "0.928", "0.744", "0.850", "-0.044"):
+    for number in ("0.635", "1.301", "0.928", "0.744", "0.850", "-4.41"):
         assert number in text
     s, w = math.sqrt(0.6), 0.9275719704
 
     def robust(p, w):
         return p * ndtr((w - 0.4) / s) + (1 - p) * ndtr((-0.4 - w) / s)
 
-    assert f"{robust(0.7, 4) - robust(0.7, w):+.3f} and {robust(0.85, 4) - robust(0.85, w):+.3f}" in text
+    easy, hard = (100 * (robust(p, 4) - robust(p, w)) for p in (0.85, 0.7))
+    assert f"{hard:+.2f} and {easy:+.2f} (in points)" in text
 
 
 def test_the_drawing_shows_points_curves_and_boundary():

@@ -118,7 +118,11 @@ def show(name: str, arguments: list[str]) -> int:
     from classwise.theory.shown.table import as_rows, lines
 
     extra = [
-        ("samples", _said(int, "Points drawn per class in each simulation; 0 leaves simulations out."), SAMPLES),
+        (
+            "samples",
+            _said(int, "Draws of each simulation: points per class, or draws of labels; 0 leaves simulations out."),
+            SAMPLES,
+        ),
         ("seed", _said(int, "Seed of the simulations."), 0),
         ("out", _said(Path | None, "CSV file to write, numbers in full."), None),
     ]
