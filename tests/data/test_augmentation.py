@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from classwise.data import Augmentation, CropFlip
+from classwise.data import Augmentation, ClassData, CropFlip, Resident, Streamed
 from classwise.randomness import GeneratorNoise, Noise
 
 
@@ -88,6 +88,33 @@ def test_an_augmentation_of_ones_own_needs_no_more_than_a_call() -> None:
     assert torch.equal(
         augmentation.variants(augmentation.kept(given), rows, noise()), augmentation(given[rows], noise())
     )
+
+
+@pytest.mark.parametrize("n", [0, 1, 1024, 1025, 2100])
+def test_images_are_padded_in_pieces(n: int) -> None:
+    given = images(n, torch.uint8, (1, 4, 3))
+    kept = CropFlip(padding=2, mode="reflect").kept(given)
+    padded = torch.nn.functional.pad(given.float(), (2,) * 4, mode="reflect").to(torch.uint8)
+    assert torch.equal(kept, torch.cat([padded, padded.flip(3)]))
+
+
+def test_a_call_of_ones_own_is_not_passed_by() -> None:
+    """A class that changes the call alone gets its call, also where the class below it knows a faster way."""
+
+    class Dark(CropFlip):
+        def __call__(self, images: Tensor, noise: Noise) -> Tensor:
+            return super().__call__(images, noise) // 2
+
+    class Same(CropFlip):
+        pass
+
+    data = ClassData(images(30, torch.uint8), torch.zeros(30, dtype=torch.int64), ("a",))
+    rows, cpu = torch.arange(10), torch.device("cpu")
+    for kind in (Dark, Same, CropFlip):
+        augmentation = kind(padding=2)
+        taken = Resident(data, augmentation, cpu).take(rows, noise())
+        assert torch.equal(taken, augmentation(images(30, torch.uint8)[:10], noise()).float() / 255)
+        assert torch.equal(taken, Streamed(data, augmentation, cpu, 0).take(rows, noise()))
 
 
 def test_the_images_given_stay_as_they_are() -> None:

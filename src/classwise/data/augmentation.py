@@ -13,6 +13,9 @@ from classwise.configuration import Component, config
 from classwise.randomness import Noise
 from classwise.registry import register
 
+_CHUNK = 1024
+"""Images that are padded at a time."""
+
 
 @config
 class Augmentation(Component):
@@ -25,9 +28,9 @@ class Augmentation(Component):
         """Augment images (N, C, H, W), bytes or floats; the result has the same shape and type, in any layout."""
 
     def kept(self, images: Tensor) -> Tensor:
-        """All images of a data set (N, C, H, W), as :meth:`variants` wants them; called once, where they are kept.
+        """Images of a data set (N, C, H, W) as :meth:`variants` wants them, in a tensor of their own; it changes nothing else.
 
-        Whoever wants another form overrides both methods.
+        Whoever wants another form overrides both methods. A class that overrides the call alone gets plain images.
         """
         return images
 
@@ -90,8 +93,15 @@ class CropFlip(Augmentation):
         """On a CPU padded (N, C, H', W'), followed by the same mirrored; other devices keep what they are given."""
         if images.device.type != "cpu":
             return images
-        padded = self._padded(images)
-        return torch.cat([padded, padded.flip(3)]) if self.flip else padded
+        n, c, h, w = images.shape
+        shape = (h + 2 * self.padding, w + 2 * self.padding)
+        kept = torch.empty(2 * n if self.flip else n, c, *shape, dtype=images.dtype)
+        for start in range(0, n, _CHUNK):  # in pieces: the whole of them a second time may not fit in memory
+            padded = self._padded(images[start : start + _CHUNK])
+            kept[start : start + len(padded)] = padded
+            if self.flip:
+                kept[n + start : n + start + len(padded)] = padded.flip(3)
+        return kept
 
     def variants(self, kept: Tensor, rows: Tensor, noise: Noise) -> Tensor:
         """See :class:`Augmentation`."""

@@ -17,10 +17,14 @@ def fits(size: float, device: torch.device) -> bool:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a device; of a system that does not tell, half of all memory."""
+    """Bytes that are free on a device, for each of the processes that share it; where that is not told, half of all memory.
+
+    A GPU is taken to have one process; those that ``torchrun`` starts on one machine share its memory.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return min([_of_machine(), *_of_container()])
+    processes = max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return min([_of_machine(), *_of_container()]) // processes
 
 
 def _of_machine() -> int:

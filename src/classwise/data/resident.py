@@ -31,7 +31,9 @@ class Resident(Feed):
         super().__init__(data, augmentation, device)
         images = data.images
         self._images = _read_all(images, device) if isinstance(images, StoredImages) else images.to(device)
-        self._prepared = fits(augmentation.kept(self._images[:1]).nbytes * len(images), device)
+        self._prepared = _prepares(type(augmentation)) and fits(
+            augmentation.kept(self._images[:1]).nbytes * len(images), device
+        )
         if self._prepared:
             self._images = augmentation.kept(self._images)
 
@@ -49,6 +51,15 @@ class Resident(Feed):
             there = torch.cat([rows for rows, _ in batches]).to(self.device)
             for rows, (_, noise) in zip(torch.split(there, [len(rows) for rows, _ in batches]), batches, strict=True):
                 yield self.take(rows, noise)
+
+
+def _prepares(kind: type[Augmentation]) -> bool:
+    """Whether ``variants`` of a class knows of its call: it comes from the class that defines the call, or a later one."""
+    order = kind.__mro__
+    call, variants = (
+        next(i for i, each in enumerate(order) if name in vars(each)) for name in ("__call__", "variants")
+    )
+    return variants <= call
 
 
 def _read_all(images: StoredImages, device: torch.device) -> Tensor:
