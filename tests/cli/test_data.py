@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from classwise.data import GaussianPairData, KnownTruth, NoisyFeatureData, PlantedImages
 from classwise.data.fetch import ARCHIVES, Download, Published
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -185,3 +186,48 @@ def test_data_without_test_images_are_shown_as_they_are(cli: Cli, tmp_path: Path
     assert code == 0
     assert ["all", "12", "4"] in [line.split() for line in out.splitlines()]
     assert "has no test images beside train and validation" in out
+
+
+@pytest.mark.parametrize(
+    ("source", "radius"),
+    [(PlantedImages(), "0.006"), (GaussianPairData(), "0.006"), (NoisyFeatureData(), "0.01")],
+    ids=["planted", "gaussian-pair", "noisy-feature"],
+)
+def test_show_tells_the_known_truth(cli: Cli, source: KnownTruth, radius: str) -> None:
+    name = source.registered_name
+    code, out, _ = cli("data", "show", name, "--data.n-train", "400", "--data.n-test", "80", "--split.at-least", "1")
+    assert code == 0
+    assert f"One unit of the model is {source.unit:.6g} of the pixel range" in out
+    assert (
+        f"up to an l_inf radius of {source.room * source.unit:.6g} of images ({source.room:g} units of the model)"
+        in out
+    )
+    lines = out.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.split() == ["class", "clean", "radius", radius])
+    rows = [line.split() for line in lines[head + 1 : head + 1 + len(source.class_names)]]
+    assert tuple(row[0] for row in rows) == source.class_names
+    for column, size in ((1, "0"), (2, radius)):
+        assert [float(row[column]) for row in rows] == pytest.approx(source.exact_errors(size), abs=6e-5)
+
+
+def test_show_says_of_which_split_the_counts_are(cli: Cli, pictures: Path) -> None:
+    code, out, _ = cli("data", "show", "digits")
+    assert code == 0
+    assert "the default split (5 % of each class, at least 20)" in out
+    assert "recipes may bring their own" in out
+    assert "Known truth" not in out
+    words = ("data", "show", "folder", "--data.folder", pictures, "--split.at-least", "1", "--split.choice", "first")
+    code, out, _ = cli(*words)
+    assert code == 0
+    assert "the split asked for here (at_least=1, choice='first')" in out
+    assert "recipes may bring their own" in out
+    (pictures / "train").mkdir()
+    for colour in COUNTS:
+        (pictures / colour).rename(pictures / "train" / colour)
+        for role in ("val", "test"):
+            (pictures / role / colour).mkdir(parents=True)
+            Image.new("RGB", (6, 6), COLOURS[colour]).save(pictures / role / colour / f"{role}.png")
+    code, out, _ = cli("data", "show", "folder", "--data.folder", pictures)
+    assert code == 0
+    assert "Validation images are the data set's own" in out
+    assert "recipes" not in out

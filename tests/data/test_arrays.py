@@ -200,8 +200,11 @@ def objects(labels: Any) -> Any:
         (halves(PIXELS.astype(np.int64) * 3), r"runs from 0 to 765 in type int64: give whole numbers in 0\.\.255"),
         (halves(PIXELS > 9), r"has type bool: give images as whole numbers"),
         (halves(PIXELS[0, 0]), r"shape \(6, 5\): give images with axes nchw, nhwc or nhw"),
-        (halves(PIXELS, np.eye(3)[LABELS]), r"shape \(42, 3\) and type float64: give one .* labels\.argmax\(1\)"),
-        (halves(PIXELS, LABELS / 2), r"type float64: give one whole number or word per image"),
+        (halves(PIXELS, np.eye(3)[LABELS]), r"shape \(42, 3\) and type float64: give one .* y_train\.argmax\(1\)"),
+        (
+            halves(PIXELS, LABELS / 2),
+            r"'y_train' of .* type float64: give one whole number or word per image \(of floats y_train\.astype\(int\), missing",
+        ),
         (halves(PIXELS, np.r_[LABELS[:42], LABELS[42:] + 1]), r"only in train: '0'; only in test: '3'\): spell them"),
         (halves(PIXELS, LABELS * 0), r"holds 1 class: give images of two at least"),
         ({"x_train": PIXELS, "labels": LABELS}, r"has 'x_train' but no labels to go with it: its arrays are x_train"),

@@ -97,6 +97,12 @@ def test_what_cannot_be_found_in_the_table(listed: Path, fields: dict[str, Any],
         (5, "photos/3.png,no", r"line 5 of .* has 2 cells and the first line 5: put quotes around cells .* --data\."),
         (5, "photos/3.png,,north,train,x", r"line 5 of .* has nothing in column 'label': fill it in"),
         (7, "photos/gone.png,no,north,train,x", r"gone\.png' does not exist \(line 7 of .*; 1 missing in all\): relat"),
+        (
+            7,
+            r"photos\5.png,no,north,train,x",
+            r"5\.png' does not exist \(line 7 of .*; 1 missing in all\): write it with '/', as 'photos/5\.png'",
+        ),
+        (7, r"photos\gone.png,no,north,train,x", r"1 missing in all\): relative paths start from the folder"),
         (3, "photos/0.png,no,north,train,x", r"0\.png' is listed 2 times in '.*': list every image once"),
         (1, "path,label,site,label,note", r"has two columns 'label': rename one"),
         (

@@ -295,6 +295,40 @@ def test_groups_come_from_the_table(tmp_path: Path) -> None:
         ImageFolder(folder=str(root), groups="site").load()
 
 
+def test_a_file_may_be_listed_twice_with_equal_entries_alone(tmp_path: Path) -> None:
+    root = sited(tmp_path / "sites")
+    before = ImageFolder(folder=str(root), groups="site").load().train
+    root_table, text = root / "metadata.csv", (root / "metadata.csv").read_text()
+    root_table.write_text(text + "\n./train/cat/1.png,south\ntrain/cat/2.png,east")
+    assert ImageFolder(folder=str(root), groups="site").load().train.checksum() == before.checksum()
+    root_table.write_text(text + "\ntrain/cat/1.png,east")
+    twice = r"train/cat/1\.png' has the site 'south' in line 3 of '.*sites/metadata\.csv' and 'east' in line "
+    with pytest.raises(ValueError, match=twice + r"98 of '.*sites/metadata\.csv': keep the right one"):
+        ImageFolder(folder=str(root), groups="site").load()
+    root_table.write_text(text)
+    (root / "train" / "metadata.csv").write_text("file_name,site\ncat/0.png,north\ncat/1.png,east\n")
+    with pytest.raises(ValueError, match=twice + r"3 of '.*train/metadata\.csv': keep the right one"):
+        ImageFolder(folder=str(root), groups="site").load()
+    root_table.unlink()
+    (root / "test" / "metadata.csv").write_text("file_name,site\ncat/1.png,south\ncat/1.png,east\n")
+    with pytest.raises(
+        ValueError, match=r"test/cat/1\.png' has the site 'south' in line 2 .* and 'east' in line 3 of "
+    ):
+        ImageFolder(folder=str(root), groups="site").load()
+
+
+def test_a_table_with_backslashes_is_told_of_slashes(tmp_path: Path) -> None:
+    root = sited(tmp_path / "sites")
+    table = (root / "metadata.csv").read_text()
+    (root / "metadata.csv").write_text(table.replace("/", "\\"))
+    with pytest.raises(
+        ValueError,
+        match=r"line 2 of '.*metadata\.csv' has 'train\\\\cat\\\\0\.png' in column 'file_name': write it with '/', as "
+        r"'train/cat/0\.png'",
+    ):
+        ImageFolder(folder=str(root), groups="site").load()
+
+
 def config(source: ImageFolder, **changes: Any) -> cw.TrainConfig:
     fields = {
         "data": source,

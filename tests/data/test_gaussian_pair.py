@@ -170,6 +170,11 @@ def test_test_images_are_drawn_when_they_are_asked_for(monkeypatch: pytest.Monke
         ({"d": 0}, r"d 0 must be at least 1 and m 0 at least 0: they count coordinates"),
         ({"prior": 1.0}, r"prior 1\.0 must lie strictly between 0 and 1"),
         ({"prior": 0.01, "n_test": 20}, r"n_test 20 leaves a class without an image: ask for more .* 0\.01, 0\.99"),
+        (
+            {"mid": 1e6},
+            r"mid 1000000\.0, .* leave a standard deviation of 5e-07 of the pixel range, and float32 images hold 0\.0001 at the",
+        ),
+        ({"ratio": 1e-4}, r"ratio 0\.0001 leave a standard deviation of 8\.33e-06 .* ratio nearer to 1"),
         ({"seed": -1}, r"seed -1 must lie in 0\.\.2147483647"),
     ],
 )
@@ -186,6 +191,36 @@ def test_a_radius_that_images_leave_no_room_for() -> None:
             ask(1.01 * largest)
     with pytest.raises(ValueError, match="must be a finite number of at least 0"):
         FRL.exact_errors("-0.1")
+
+
+def test_the_farthest_middle_is_held_by_float32() -> None:
+    """Answers to images as they are stored, by float32 weights, are those to the numbers that were drawn."""
+    source = GaussianPairData(mid=4988.0)
+    with pytest.raises(ValueError, match="float32"):
+        GaussianPairData(mid=4990.0)
+    generator = np.random.default_rng(0)
+    labels = np.arange(20000) % 2
+    drawn = source.draw(labels, generator)
+    radius = 0.2 * source.unit
+    best = source.pair.best_linear(0.2)
+    exact = ((drawn.reshape(len(drawn), -1) - 0.5) / source.unit) @ best.weight + source.pair.intercept(best) > 0
+    logits = optimal(source, radius)(torch.from_numpy(drawn.astype(np.float32))).detach()
+    assert float((exact != (logits[:, 0] > logits[:, 1]).numpy()).mean()) < 1e-3
+    wrong = [float((exact[labels == label] != (label == 0)).mean()) for label in (0, 1)]
+    assert wrong == pytest.approx(source.exact_errors(0, trained_radius=radius), abs=0.02)
+
+
+@pytest.mark.parametrize("source", [FRL, cw.data.NoisyFeatureData(), cw.data.PlantedImages()])
+def test_a_radius_beyond_room_gets_a_sentence(source: KnownTruth) -> None:
+    largest = source.room * source.unit
+    assert source.beyond(0) == source.beyond(f"{largest:.12g}") == source.beyond(largest) == ""
+    said = source.beyond("8/25")
+    assert said.startswith("radius 8/25 is larger than ")
+    assert f"{largest:.6g}" in said
+    assert repr(source.registered_name) in said
+    with pytest.raises(ValueError) as refused:
+        source.exact_errors("8/25")
+    assert str(refused.value).startswith(said)
 
 
 def test_an_ordinary_recipe_with_a_class_policy_runs(tmp_path: Path) -> None:

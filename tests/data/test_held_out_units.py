@@ -122,9 +122,21 @@ def test_what_cannot_be_divided(labels: list[int], units: list[int], groups: Any
 def test_classes_that_share_all_their_units_may_ask_for_another_seed() -> None:
     labels, units = [0, 1, 0, 2, 1, 2], [1, 1, 2, 2, 3, 3]  # any one unit leaves a class without test images
     with pytest.raises(
-        ValueError, match=r"class 'class .' has 2 images in 2 unit\(s\) .*: change test_seed, add units"
+        ValueError,
+        match=r"no division into training and test images was found: class 'class .' has 2 images in 2 units that stay together, "
+        r"and giving .*: another test_seed may find one; otherwise add units, leave the class out, or divide the images",
     ):
         held_out(labels, units)
+
+
+def test_another_seed_may_find_a_division() -> None:
+    labels, units = [0, 0, 1, 1, 2, 2], [1, 2, 2, 3, 3, 4]
+    assert held_out(labels, units, seed=1)
+    with pytest.raises(
+        ValueError, match=r"no division .* was found: .* in 2 units .*: another test_seed may find one"
+    ) as found:
+        held_out(labels, units, seed=0)
+    assert "too few" not in str(found.value)
 
 
 def test_roles_apart() -> None:

@@ -162,6 +162,34 @@ def test_arrays_of_roles_keep_their_units(tmp_path: Path) -> None:
         Arrays(folder=str(tmp_path), units="patient").load()
 
 
+@pytest.mark.parametrize("column", ["site", "patient"])
+@pytest.mark.parametrize("nothing", ["", " "])
+def test_an_empty_entry_is_no_unit_and_no_group(column: str, nothing: str, tmp_path: Path) -> None:
+    what = "groups" if column == "site" else "units"
+    further = {"site": list(SITES), "patient": list(PATIENTS)}
+    further[column][5] = further[column][8] = nothing
+    arrays: dict[str, Any] = {column: np.array(further[column])}
+    np.savez(tmp_path / "mine.npz", images=PIXELS, labels=np.array(LABELS), **arrays)
+    with pytest.raises(
+        ValueError,
+        match=rf"entry 5 \(from 0\) of array '{column}' of .* has nothing in it \(2 such entries\): fill it in",
+    ):
+        Arrays(folder=str(tmp_path), **{what: column}).load()  # type: ignore[arg-type]
+    samples = [(PIXELS[i], LABELS[i], further[column][i]) for i in range(N)]
+    given: Any
+    for given in (2, further[column]):
+        with pytest.raises(ValueError, match=rf"sample 5 of 'x' has nothing as its {what[:-1]}: fill it in"):
+            from_torch(samples, name="x", **{what: given})
+
+
+def test_units_that_became_floats(tmp_path: Path) -> None:
+    """As a table's column of numbers does where some are missing."""
+    np.savez(tmp_path / "mine.npz", images=PIXELS, labels=np.array(LABELS), patient=np.arange(N) // 2 * 1.0)
+    with pytest.raises(ValueError, match=r"array 'patient' of .* type float64: .*patient\.astype\(int\)") as found:
+        Arrays(folder=str(tmp_path), units="patient").load()
+    assert "one-hot" not in str(found.value)
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [

@@ -149,3 +149,12 @@ def test_an_ordinary_recipe_with_a_class_policy_runs(tmp_path: Path) -> None:
     run = cw.train(config, tmp_path / "run", progress=cw.progress.Silent())
     table = run.audit(attacks="fgsm", progress=cw.progress.Silent()).table()
     assert table.names == PlantedImages().class_names
+
+
+def test_the_radius_of_the_documentation() -> None:
+    source = cw.data.PlantedImages()
+    largest = source.room * source.unit
+    assert largest == pytest.approx(0.0241, abs=5e-5)
+    assert largest / 4 == pytest.approx(0.006, rel=0.01)
+    found = source.exact_errors(0.006)
+    assert (min(found), max(found)) == pytest.approx((0.019, 0.384), abs=5e-4)

@@ -15,7 +15,7 @@ import tyro
 from classwise import registry
 from classwise.cli import CHECK_FAILED, OK
 from classwise.cli.flags import first_word, parse
-from classwise.data import ClassData, Split
+from classwise.data import ClassData, Dataset, KnownTruth, Split
 from classwise.data.duplicates import find_duplicates
 from classwise.data.fetch import ARCHIVES, fetch, verify
 from classwise.data.imbalance import describe_balance
@@ -139,6 +139,9 @@ def show(name: str, arguments: list[str]) -> int:
         print("\n" + "\n".join(_counts("group", chosen.train.group_names, groups)))
     print(f"\n{describe_balance(chosen.train)}")
     print("\n".join(_duplicates(roles, dataset.called)) + without)
+    print(_which_split(dataset, flags.split))
+    if isinstance(flags.data, KnownTruth):
+        print("\n" + "\n".join(_truth(flags.data)))
     if flags.sheet is not None:
         contact_sheet(chosen.train, flags.sheet, flags.per_class)
         print(f"The first training images of each class are in {flags.sheet}")
@@ -178,3 +181,34 @@ def _counts(what: str, names: tuple[str, ...], roles: dict[str, torch.Tensor]) -
 def _duplicates(roles: dict[str, ClassData], called: Any) -> list[str]:
     found = find_duplicates(roles)
     return [each.sentence(called) for each in found] or ["No image is in two roles."]
+
+
+def _which_split(data: Dataset, split: Split) -> str:
+    """Where the validation images that are counted come from."""
+    if data.validation is not None:
+        return "Validation images are the data set's own."
+    plain = Split()
+    asked = [
+        f"{field.name}={getattr(split, field.name)!r}"
+        for field in dataclasses.fields(split)
+        if getattr(split, field.name) != getattr(plain, field.name)
+    ]
+    which = f"the default split ({100 * plain.fraction:g} % of each class, at least {plain.at_least})"
+    if asked:
+        which = f"the split asked for here ({', '.join(asked)})"
+    return f"The counts are of {which}; --split.FIELD shows another, and recipes may bring their own."
+
+
+def _truth(source: KnownTruth) -> list[str]:
+    """The unit of a data set with known truth, how far its exact errors go, and what they are at a quarter of that."""
+    largest = source.room * source.unit
+    example = f"{largest / 4:.1g}"  # a radius that is easily typed
+    rows = list(zip(source.class_names, source.exact_errors(0), source.exact_errors(example), strict=True))
+    width = max(len(name) for name in ("class", *source.class_names))
+    return [
+        f"Known truth. One unit of the model is {source.unit:.6g} of the pixel range. Exact errors are known",
+        f"up to an l_inf radius of {largest:.6g} of images ({source.room:g} units of the model). Of the best classifier",
+        f"at each radius, without attack and attacked at {example}:",
+        f"{'class':{width}}{'clean':>12}{f'radius {example}':>16}",
+        *(f"{name:{width}}{clean:12.4f}{attacked:16.4f}" for name, clean, attacked in rows),
+    ]

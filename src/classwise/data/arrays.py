@@ -249,7 +249,13 @@ def _further(arrays: NamedArrays, called: str, role: str) -> tuple[str, ...]:
     if name is None:
         wanted = f"{role}_{called}" if role else called
         raise ValueError(f"{str(arrays.place)!r} has no array {wanted!r}: its arrays are {', '.join(arrays.names)}")
-    return _values(arrays, name)[0]
+    values, _ = _values(arrays, name)
+    empty = [i for i, value in enumerate(values) if not value.strip()]
+    if empty:
+        raise ValueError(
+            f"entry {empty[0]} (from 0) of {arrays.where(name)} has nothing in it ({len(empty)} such entries): fill it in"
+        )
+    return values
 
 
 def _values(arrays: NamedArrays, name: str) -> tuple[tuple[str, ...], bool]:
@@ -258,9 +264,11 @@ def _values(arrays: NamedArrays, name: str) -> tuple[tuple[str, ...], bool]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iuUS":
+        hint = f"of one-hot rows the position of the one: {name}.argmax(1)"
+        if array.ndim == 1:
+            hint = f"of floats {name}.astype(int), missing ones filled in before"
         raise ValueError(
-            f"{arrays.where(name)} has shape {array.shape} and type {array.dtype}: give one whole number or word per image "
-            "(of one-hot rows the position of the one: labels.argmax(1))"
+            f"{arrays.where(name)} has shape {array.shape} and type {array.dtype}: give one whole number or word per image ({hint})"
         )
     if array.dtype.kind == "S":
         array = np.char.decode(array, "utf-8")

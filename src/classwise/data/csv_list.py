@@ -6,7 +6,7 @@ from pathlib import Path
 
 from classwise.configuration import config, replace
 from classwise.data.dataset import Dataset
-from classwise.data.listed import Item, ListedImages, check_unique
+from classwise.data.listed import Item, ListedImages, check_unique, with_slashes
 from classwise.data.naming import role_named
 from classwise.data.table import Table, read_table
 from classwise.registry import register
@@ -59,9 +59,9 @@ class CSVList(ListedImages):
         missing = [(item, line) for item, line in zip(items, table.lines, strict=True) if not item.path.is_file()]
         if missing:
             item, line = missing[0]
+            mend = with_slashes(root, item.called) or "relative paths start from the folder, so check that"
             raise ValueError(
-                f"{str(item.path)!r} does not exist (line {line} of {str(table.path)!r}; {len(missing)} missing in all): relative "
-                "paths start from the folder, so check that"
+                f"{str(item.path)!r} does not exist (line {line} of {str(table.path)!r}; {len(missing)} missing in all): {mend}"
             )
         return items
 

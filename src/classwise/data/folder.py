@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from classwise.configuration import config
-from classwise.data.listed import Item, ListedImages
+from classwise.data.listed import Item, ListedImages, with_slashes
 from classwise.data.naming import check_same, role_named
 from classwise.data.table import read_table
 from classwise.registry import register
@@ -157,11 +157,7 @@ def _described(root: Path, folders: list[Path], items: list[Item], source: Image
                 f"{what} {column!r} need a table {METADATA!r} in {str(root)!r}: give one with the columns file_name and {column}, "
                 "file_name being the path of each image in that folder"
             )
-        entry = {}
-        for path in tables:
-            table = read_table(path)
-            for file, value in zip(table.column("file_name"), table.column(column), strict=True):
-                entry[path.parent / file] = value
+        entry = _entries_by_file(tables, column)
         missing = [item for item in items if item.path not in entry]
         if missing:
             raise ValueError(
@@ -171,3 +167,21 @@ def _described(root: Path, folders: list[Path], items: list[Item], source: Image
         entries[what] = entry
     group, unit = entries.get("groups", {}), entries.get("units", {})
     return [replace(item, group=group.get(item.path, ""), unit=unit.get(item.path, "")) for item in items]
+
+
+def _entries_by_file(tables: Sequence[Path], column: str) -> dict[Path, str]:
+    """The entry of each file in a column of the tables; a file may be listed twice where both entries are equal."""
+    found: dict[Path, tuple[str, str]] = {}
+    for path in tables:
+        table = read_table(path)
+        for file, value, line in zip(table.column("file_name"), table.column(column), table.lines, strict=True):
+            image, where = path.parent / file, f"line {line} of {str(path)!r}"
+            slashed = with_slashes(path.parent, file)
+            if slashed:
+                raise ValueError(f"{where} has {file!r} in column 'file_name': {slashed}")
+            before, place = found.setdefault(image, (value, where))
+            if before != value:
+                raise ValueError(
+                    f"{str(image)!r} has the {column} {before!r} in {place} and {value!r} in {where}: keep the right one"
+                )
+    return {file: value for file, (value, _) in found.items()}

@@ -147,14 +147,25 @@ class KnownTruth(DataSource):
         Raises:
             ValueError: It is negative, or larger than the room that images leave.
         """
+        beyond = self.beyond(radius)
+        if beyond:
+            raise ValueError(f"{beyond}; give a smaller one")
+        return float(Radius(radius)) / self.unit
+
+    def beyond(self, radius: float | str) -> str:
+        """A sentence, without its full stop, on an l_inf radius of images that is larger than the room they leave; else "".
+
+        Raises:
+            ValueError: It is negative or no number.
+        """
         size, largest = Radius(radius), self.room * self.unit
-        if size > largest * (1 + 1e-9):  # room * unit, written in decimals, is in
-            raise ValueError(
-                f"radius {size} is larger than {largest:.6g}: images of {self.registered_name!r} leave room for attacks up to "
-                f"there ({self.room:g} in units of the model), and beyond it the end of the pixel range would hold them up; "
-                "give a smaller one"
-            )
-        return float(size) / self.unit
+        if size <= largest * (1 + 1e-9):  # room * unit, written in decimals, is in
+            return ""
+        return (
+            f"radius {size} is larger than {largest:.6g}: images of {self.registered_name!r} leave room for attacks up to "
+            f"there ({self.room:g} in units of the model), and beyond it the end of the pixel range would hold them up, so no "
+            "exact errors are known"
+        )
 
     def _radii(self, radius: float | str, trained_radius: float | str | None) -> tuple[float, float]:
         return self.model_radius(radius), self.model_radius(radius if trained_radius is None else trained_radius)

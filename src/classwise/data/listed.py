@@ -232,6 +232,14 @@ def check_unique(items: Sequence[Item], where: str) -> None:
         raise ValueError(f"{str(path)!r} is listed {times} times in {where!r}: list every image once")
 
 
+def with_slashes(folder: Path, file: str) -> str:
+    """What to say of a name in a list that has the backslashes of Windows and no file here, where one has it with "/"; else ""."""
+    slashed = file.replace("\\", "/")
+    if slashed == file or (folder / file).is_file() or not (folder / slashed).is_file():
+        return ""
+    return f"write it with '/', as {slashed!r}, which is there"
+
+
 def _read(item: Item, size: int | None, channels: Literal[1, 3]) -> Tensor:
     try:
         content = item.path.read_bytes()

@@ -51,7 +51,8 @@ def hold_out(
         (N,), bool: whether a sample is a test sample.
 
     Raises:
-        ValueError: A class has no sample, or one only, or a class or a group would have none in one of the roles.
+        ValueError: A class has no sample, or one only; a class or a group would have none in one of the roles; or no division
+            of units was found, which another seed may find.
     """
     generator = torch.Generator().manual_seed(seed)
     classes = rows_by_group(labels, len(names))
@@ -147,14 +148,25 @@ class _Units:
                 continue
             possible = [unit for unit in holders if self._fits(unit, 1)]
             if not possible:
-                size = sum(self.content[unit][kind] for unit in holders)
-                raise ValueError(
-                    f"{kind[0]} {name!r} has {size} images in {len(holders)} unit(s) that stay together, too few to divide into "
-                    f"training and test images: {'change test_seed, ' if len(holders) > 1 else ''}add units, leave "
-                    f"the {kind[0]} out, or divide the images yourself"
-                )
+                raise ValueError(self._not_divided(kind, name))
             self._take(min(possible, key=lambda unit: self.content[unit][kind]))
         return list(self.chosen)
+
+    def _not_divided(self, kind: _Kind, name: str) -> str:
+        """What to say of a class or group that cannot give a unit; with one unit it never can."""
+        holders = self.holders[kind]
+        size = sum(self.content[unit][kind] for unit in holders)
+        otherwise = f"add units, leave the {kind[0]} out, or divide the images yourself"
+        if len(holders) == 1:
+            return (
+                f"{kind[0]} {name!r} has {size} images in 1 unit(s) that stay together, too few to divide into training and test "
+                f"images: {otherwise}"
+            )
+        return (
+            f"no division into training and test images was found: {kind[0]} {name!r} has {size} images in {len(holders)} units "
+            "that stay together, and giving any of these for testing would leave another class or group without training images: "
+            f"another test_seed may find one; otherwise {otherwise}"
+        )
 
     def _fits(self, unit: int, kept: int) -> bool:
         """Whether it is not taken yet, and every class and group keeps so many without it, or all but one of what it has."""

@@ -51,10 +51,12 @@ def from_torch(
         name: As printed in tables. Default: the type of the data set.
         start: ``index`` of the first sample. Give test images other numbers than training images have.
         units: What belongs together and stays in one role when training images are divided, such as a patient: the key of
-            a sample's unit in it, or one value per sample. They are numbered here, for this data set alone.
+            a sample's unit in it, or one value per sample. They are numbered here, for this data set alone: training and
+            test images of two calls are not checked against each other.
 
     Raises:
-        ValueError: A sample has no such key, images differ in shape, the numbers fit no images, or a group has no name.
+        ValueError: A sample has no such key, images differ in shape, the numbers fit no images, a group has no name, or a
+            sample's group or unit is empty.
     """
     name = name or type(dataset).__name__
     pictures: list[np.ndarray[Any, Any]] = []
@@ -106,8 +108,8 @@ class _Further:
         """One per sample; none where none are asked for."""
         if self.given is None or isinstance(self.given, int | str):
             return self.found
-        for each in self.given:
-            self._add(each, name)
+        for number, each in enumerate(self.given):
+            self._add(each, f"sample {number} of {name!r}")
         if len(self.found) != count:
             raise ValueError(
                 f"{name!r} has {count} samples and {len(self.found)} {self.what} are given: give one for each"
@@ -115,7 +117,11 @@ class _Further:
         return self.found
 
     def _add(self, value: Any, where: str) -> None:
-        self.found.append(str(_value(value, where, self.what.removesuffix("s"))))
+        one = self.what.removesuffix("s")
+        text = str(_value(value, where, one))
+        if not text.strip():
+            raise ValueError(f"{where} has nothing as its {one}: fill it in")
+        self.found.append(text)
 
 
 def _groups(found: Sequence[str], given: Sequence[str], name: str) -> tuple[str, ...]:
