@@ -43,7 +43,16 @@ def page(results: Path) -> str:
     """The page as Markdown."""
     step, digits, weights, methods, suite, feeding, whole, theory = (
         json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("training_step", "bf16_digits", "dro_weights", "policies", "audit", "loader", "epoch", "theory_sweeps")
+        for name in (
+            "training_step",
+            "bf16_digits",
+            "dro_weights",
+            "policies",
+            "audit",
+            "loader",
+            "epoch",
+            "theory_sweeps",
+        )
     )
     parts = [
         "# Speed",

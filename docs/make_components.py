@@ -16,6 +16,7 @@ AXES = {
     "perturbation": "Perturbation of weights around a step",
     "averaging": "Averages of weights",
     "selection": "Which epoch is kept, on validation images",
+    "repair": "Repairs without training, fitted on validation images",
 }
 HEADS = ("Source", "Departures", "Observes", "Costs")
 

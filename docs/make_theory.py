@@ -11,7 +11,7 @@ from pathlib import Path
 from theory_parts import FIGURES, Ran, figure, flow, shell, shown
 
 PAGE = Path(__file__).parent / "theory.md"
-DRAWN = ("frl-icml-figure2", "mixup-figure1", "mixup-figure2", "cfa-figure1")
+DRAWN = ("frl-icml-figure2", "mixup-figure1", "mixup-figure2", "cfa-figure1", "frontier")
 MODELS = ("frl-v1", "frl-icml", "mixup", "cfa", "faal")
 DRAWS = "--samples 20000"
 EXACT = "--samples 0"
@@ -44,8 +44,8 @@ not.
 
 Every number below is printed by the command or by the lines of Python next to it. Tables show some of the rows that a
 command prints. Other parameters are flags: `classwise theory show NAME --help` lists them with their ranges, and a number
-out of range is refused with the reason. `--out` writes a table as CSV with all digits; `classwise theory list` names
-everything there is.
+out of range is refused with the reason. `--out FOLDER` writes a table as CSV with all digits and as an SVG picture;
+`classwise theory list` names everything there is.
 
 - **As printed** is the value of the paper's formula, misprints included; **corrected** is the right value, in closed form.
 - **Simulated** is counted: points are drawn, each is moved by the worst perturbation and then classified, without any
@@ -299,8 +299,9 @@ which a user would ask for, are added here.
 **What holds.**
 
 - The gap between the class errors shrinks, on mixed data and on the original data, after natural training and under the
-  attack that was trained against; for every share and spread, as long as a plane between the classes is best. On the
-  original data it goes from {shape[plain_gap]} to {shape[own_gap]} here, without attack.
+  attack that was trained against; for every share and spread, as long as a plane between the classes is best. The exception
+  is `L = 0`, as for equal shares and spreads: there the classes err alike already, and nothing is to shrink. On the original
+  data the gap goes from {shape[plain_gap]} to {shape[own_gap]} here, without attack.
 - Both propositions, and theorems 3 and 4 for equal spreads or a single feature. That class +1 errs less is true for a share
   above 1/2; below it the order is reversed.
 - What mixup does has a plain name: reweighting. It multiplies `L` by `g` and leaves the weights alone, so it does what
@@ -321,8 +322,10 @@ which a user would ask for, are added here.
   {mixed[1]} against {plain[0]} and {plain[1]}.
 - That disparities shrink "for both natural and adversarial risks" is not general. After adversarial training, with unequal
   spreads and shares, the natural gap can grow: from {both[before]} to {both[after]} in the third table.
-- A random `lambda` does less the further the classes lie apart. It acts like one fixed `g`, {shape[effective]} in the first
-  table and {far[effective]} in the last; 1 would be no mixup.
+
+**A random share.** The paper fixes `lambda`. A random one, uniform on [0, 1] here, does less the further the classes lie
+apart: it acts like one fixed `g`, {shape[effective]} in the first table and {far[effective]} in the last; 1 would be no
+mixup.
 
 {spreads.table("natural offset*", "natural gap, [pm]*")}
 
@@ -483,12 +486,20 @@ the classes of FRL's first version under attack at radius 0.4, with the places o
   robust training they are walks along the curve, as long as they stay between its ends: adversarial training, with the least
   average ({average["adversarial"]}) and a worst class of {worst["adversarial"]}, and equal errors, {worst["equal errors"]} in both
   classes.
-- Only a wrong direction loses on both counts. Natural training uses weak features, which the attack turns against it, and has
-  an average of {average["natural"]}. Moving its threshold does not mend that; with mixup the average is {average["natural mixup"]}.
+- A wrong direction loses on both counts. Natural training uses weak features, which the attack turns against it, and has an
+  average of {average["natural"]}. Moving its threshold does not mend that; with mixup the average is {average["natural mixup"]}.
+- Class-wise radii, larger for the class that is better as CFA chooses them, walk the other way, past the end of the curve: a
+  larger radius in training protects its own class. The worst class has {worst["class-wise radii"]} and the average is
+  {average["class-wise radii"]}. CFA's networks gain by what a linear classifier does not have, such as less over-fitting.
+- TRADES, natural error plus `beta` times boundary error, rewards a classifier that is wrong everywhere and by a wide margin no
+  less than one that is right: with errors in place of its smooth loss, `beta = 6` ends here with one answer for all points,
+  an average of {average["TRADES"]}.
 - Several roads lead to the same place. Equal errors are what class weights in the ratio `sp : sm` give, here `2 : 1`, and a ball
   that allows these weights (FAAL's `tau = 0.5` does) stops there too. The weights and the ball above are smaller.
 - What the curve is not: networks have other directions and bent borders, and training sees samples instead of a distribution.
-  FAAL stands here with the class error in place of its margin, FRL with its constraint on robust errors only."""
+  FAAL stands here with the class error in place of its margin, FRL with its constraint on robust errors only.
+
+{figure("frontier").place("Average against worst-class robust error: the frontier and where the methods stand")}"""
 
 
 def data() -> str:

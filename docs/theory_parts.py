@@ -34,9 +34,9 @@ class Shown:
     def __init__(self, words: str) -> None:
         self.command = f"classwise theory show {words}"
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-            path = Path(folder) / "rows.csv"
-            theory(["show", *shlex.split(words), "--out", str(path)])
-            with path.open(encoding="utf-8", newline="") as file:
+            name, *flags = shlex.split(words)
+            theory(["show", name, *flags, "--out", folder])
+            with (Path(folder) / f"{name}.csv").open(encoding="utf-8", newline="") as file:
                 self.rows = list(csv.DictReader(file))
 
     def __getitem__(self, quantity: str) -> str:

@@ -39,6 +39,7 @@ _HOMES = {
     "ClassPolicy": "classwise.policies",
     "Averaging": "classwise.averaging",
     "Selection": "classwise.selection",
+    "Repair": "classwise.repair",
     "Estimate": "classwise.metrics",
     "mean_one": "classwise.policies",
     "export": "classwise.exported",
@@ -53,6 +54,7 @@ _PACKAGES = {
     "perturbation",
     "policies",
     "recipes",
+    "repair",
     "selection",
 }
 
@@ -68,6 +70,7 @@ __all__ = [
     "Normalized",
     "Objective",
     "Radius",
+    "Repair",
     "Run",
     "Selection",
     "ThreatModel",
@@ -96,6 +99,7 @@ __all__ = [
     "recipe",
     "recipes",
     "register",
+    "repair",
     "selection",
     "train",
 ]
@@ -111,6 +115,7 @@ if TYPE_CHECKING:
         perturbation,
         policies,
         recipes,
+        repair,
         selection,
     )
     from classwise.api import audit, certify, check, compare, finetune, merge, train
@@ -127,6 +132,7 @@ if TYPE_CHECKING:
     from classwise.radius import Radius
     from classwise.recipes import recipe
     from classwise.registry import register
+    from classwise.repair import Repair
     from classwise.run import Run
     from classwise.selection import Selection
     from classwise.threat import ThreatModel, l1, l2, linf

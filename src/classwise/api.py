@@ -83,6 +83,11 @@ def train(
         runtime.barrier()
         if directory.status["state"] == "finished":
             return Run(out, data, network)
+        if not config.epochs and not config.start and network is None:
+            raise ValueError(
+                f"repair {config.repair.registered_name!r} with 0 epochs trains nothing: give it a trained network, "
+                f"classwise finetune MODEL --recipe {config.recipe or 'RECIPE'}"
+            )
         data = data or config.data.load()
         roles = roles_of(data, config.split)
         progress = progress or default_progress()

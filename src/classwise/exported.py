@@ -20,6 +20,7 @@ from classwise.models.given import weights_digest
 from classwise.run import Run
 from classwise.runs import checkpoints
 from classwise.runs.atomic import write_json, write_text
+from classwise.runs.repaired import epochs_of, repaired_by
 
 Form = Literal["safetensors", "onnx", "huggingface"]
 CARD = "README.md"
@@ -76,7 +77,11 @@ def export(run: Run, out: Path | str, form: Form = "safetensors", checkpoint: st
         "name": run.path.resolve().name,
         **network_facts(network, builder, tuple(meta["class_names"]), shape),
         "groups": list(meta["group_names"]),
-        "weights": {"which": "averaged" if averaged else "raw", "epochs": int(source.name), "digest": digest},
+        "weights": {
+            "which": f"{'averaged' if averaged else 'raw'}{repaired_by(source)}",
+            "epochs": epochs_of(source),
+            "digest": digest,
+        },
         "training": {"recipe": run.config.recipe, "configuration": portable(to_plain(run.config))},
         "audits": [_audit_facts(each) for each in audits],
     }

@@ -30,6 +30,7 @@ HOMES = {
     "perturbation": "classwise.perturbation",
     "averaging": "classwise.averaging",
     "selection": "classwise.selection",
+    "repair": "classwise.repair",
     "optimizer": "classwise.training",
     "schedule": "classwise.training",
     "theory": "classwise.theory.shown",

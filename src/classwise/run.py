@@ -18,6 +18,7 @@ from classwise.evaluation.plan import plan_audit
 from classwise.progress import Progress, default_progress
 from classwise.runs import RunDirectory, checkpoints
 from classwise.runs.acted import first_acts, inaction
+from classwise.runs.repaired import epochs_of, repaired_by
 from classwise.threat import ThreatModel
 from classwise.trained import check_held_out, network_from, selected
 from classwise.training import Runtime, TrainConfig
@@ -58,6 +59,14 @@ class Run:
         return first_acts(self.history)
 
     @property
+    def repair(self) -> dict[str, Any]:
+        """What the repair without training found: its name, what it fitted, validation tables and scores before and after.
+
+        {} where the run has none, or has not come to it yet.
+        """
+        return next(iter(self.directory.events.read("repair")[-1:]), {})
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes (or groups) that its figures are about."""
         return tuple(checkpoints.read_meta(self.checkpoint()[0])["group_names"])
@@ -83,8 +92,8 @@ class Run:
         """Folder of a checkpoint, and whether its averaged weights are meant.
 
         Args:
-            which: "selected", "best" (raw weights), "averaged", "last", "start", or a number of epochs, such as "12", or
-                "12-averaged" for the average as it was then.
+            which: "selected", "repaired" (where a repair without training was better), "best" (raw weights), "averaged",
+                "last", "start", or a number of epochs, such as "12", or "12-averaged" for the average as it was then.
 
         Raises:
             ValueError: There is no such checkpoint.
@@ -92,6 +101,9 @@ class Run:
         shelf = self.directory.checkpoints
         if which == "selected":
             return selected(self.directory)
+        repaired = shelf.repaired()
+        if repaired is not None and which in ("repaired", repaired.name):
+            return repaired, False
         epochs = which.removesuffix("-averaged")
         number = (
             int(epochs)
@@ -149,7 +161,8 @@ class Run:
         runtime = Runtime(configuration.replace(hardware, device=device) if device else hardware)
         folder, averaged = self.checkpoint(checkpoint)
         still = inaction(self.config.policy.registered_name, self.history)
-        described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, after epoch {folder.name}{still})"
+        after = f"after epoch {epochs_of(folder)}{repaired_by(folder)}"
+        described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, {after}{still})"
         with runtime.session():
             model = runtime.place(self.model(checkpoint)).eval()
             if like is not None:

@@ -17,6 +17,7 @@ from classwise.models.foreign import Weights
 from classwise.models.named import network_named
 from classwise.runs import RunDirectory, checkpoints
 from classwise.runs.acted import inaction
+from classwise.runs.repaired import epochs_of, repaired_by
 from classwise.training.config import TrainConfig
 
 
@@ -89,7 +90,8 @@ def find_model(
     network, builder = network_from(folder, averaged)
     which = "averaged weights, " if averaged else ""
     still = inaction(config.policy.registered_name, directory.events.read("epoch")) if config is not None else ""
-    return Trained(network, f"{directory.path.name} ({which}after epoch {folder.name}{still})", builder, config)
+    after = f"after epoch {epochs_of(folder)}{repaired_by(folder)}"
+    return Trained(network, f"{directory.path.name} ({which}{after}{still})", builder, config)
 
 
 def run_facts(path: Path) -> dict[str, Any]:
@@ -126,6 +128,18 @@ def check_held_out(directory: RunDirectory, data: Dataset) -> None:
 
 def selected(directory: RunDirectory) -> tuple[Path, bool]:
     """Folder of a run's selected checkpoint, and whether its averaged weights are meant.
+
+    That is what its repair without training made of the weights that :func:`trained_best` names, where that was better.
+
+    Raises:
+        ValueError: The run has no selected checkpoint yet.
+    """
+    repaired = directory.checkpoints.repaired()
+    return trained_best(directory) if repaired is None else (repaired, False)
+
+
+def trained_best(directory: RunDirectory) -> tuple[Path, bool]:
+    """Folder of the checkpoint that a run's selection kept, before any repair, and whether its averaged weights are meant.
 
     The averaged weights are the run's result where it keeps an average, the raw ones otherwise.
 

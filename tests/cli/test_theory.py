@@ -81,12 +81,13 @@ def test_the_seed_decides_what_is_drawn(cli: Cli) -> None:
 
 
 def test_numbers_go_to_a_file_in_full(cli: Cli, tmp_path: Path) -> None:
-    out = tmp_path / "rows.csv"
+    out = tmp_path / "new" / "folder"
     code, printed, _ = cli("theory", "show", "frl-icml", "--samples", "400", "--seed", "3", "--out", out)
     assert code == 0
-    assert printed.endswith(f"Numbers in full: {out}\n")
+    assert {path.name for path in out.iterdir()} == {"frl-icml.svg", "frl-icml.csv"}
+    assert printed.endswith(f"\n{out / 'frl-icml.svg'}\n{out / 'frl-icml.csv'}\n")
     expected = FRLICML().rows(400, 3)
-    written = rows_of(out)
+    written = rows_of(out / "frl-icml.csv")
     assert [row["quantity"] for row in written] == [row.quantity for row in expected]
     for one, row in zip(written, expected, strict=True):
         assert float(one["corrected"]) == row.corrected
@@ -99,9 +100,46 @@ def test_numbers_go_to_a_file_in_full(cli: Cli, tmp_path: Path) -> None:
             assert drawn == [row.simulated.value, row.simulated.low, row.simulated.high, 400]
 
 
+def test_the_picture_of_a_table_says_what_the_terminal_says(cli: Cli, tmp_path: Path) -> None:
+    printed = cli("theory", "show", "faal", "--samples", "300", "--out", tmp_path)[1]
+    text = (tmp_path / "faal.svg").read_text(encoding="utf-8")
+    assert "@font-face" not in text
+    root = ET.fromstring(text)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert not {each.tag.rpartition("}")[2] for each in root.iter()} & {"image", "a", "script", "foreignObject"}
+    assert not [value for each in root.iter() for value in each.attrib.values() if "://" in value]
+    drawn = "".join("".join(each.itertext()) for each in root.iter() if each.tag.endswith("}text"))
+    assert "classwise theory show faal".replace(" ", "") in "".join(drawn.split())
+    shown = printed.partition(f"\n{tmp_path}")[0]
+    assert "".join(shown.split()) in "".join(drawn.split())
+    first = text
+    cli("theory", "show", "faal", "--samples", "300", "--out", tmp_path)
+    assert (tmp_path / "faal.svg").read_text(encoding="utf-8") == first
+
+
+def test_where_to_write_is_looked_at_before_anything_is_computed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed first")
+
+    monkeypatch.setattr(FRLICML, "rows", never)
+    monkeypatch.setattr("classwise.theory.explain.explained", never)
+    file = tmp_path / "file"
+    file.write_text("kept", encoding="utf-8")
+    refused(cli("theory", "show", "frl-icml", "--out", file), str(file))
+    refused(cli("theory", "show", "frl-icml", "--out", file / "deeper"), str(file))
+    (tmp_path / "frl-icml.csv").mkdir()
+    refused(cli("theory", "show", "frl-icml", "--out", tmp_path), "frl-icml.csv", "is a directory")
+    refused(cli("theory", "explain", "runs/at", "--out", tmp_path), str(tmp_path), "is a directory")
+    refused(cli("theory", "explain", "runs/at", "--out", file / "explained.json"), str(file))
+    assert file.read_text(encoding="utf-8") == "kept"
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
+        (["frl-icml", "--eta", "nan"], ["eta nan is out of range"]),
         (["frl-icml", "--ratio", "0.5"], ["ratio 0.5 is out of range", "above 1"]),
         (["frl-icml", "--radius", "2"], ["radius 2 is out of range", "below eta 2"]),
         (["frl-v1", "--radius", "0.05"], ["radius 0.05", "eta"]),
@@ -169,7 +207,7 @@ def test_runs_that_cannot_be_explained_are_refused(cli: Cli, finished: Path, tmp
 
 
 def test_a_run_is_explained_on_the_terminal_and_in_a_file(cli: Cli, tmp_path: Path) -> None:
-    run, out = tmp_path / "run", tmp_path / "explained.json"
+    run, out = tmp_path / "run", tmp_path / "new" / "explained.json"
     data = ["--use", "data=gaussian-pair", "--data.n-train", "200", "--data.n-test", "100", "--use", "model=linear"]
     steps = ["--epochs", "1", "--adversary.steps", "2", "--validation-attack.steps", "2", "--threat.radius", "0.005"]
     assert cli("train", "digits-pgd-at", *data, *steps, "--out", run)[0] == 0

@@ -30,10 +30,11 @@ FIELDS = {
     "mixing": "mixing",
     "attack": "adversary",
     "selection": "selection",
+    "repair": "repair",
 }
 """Axis → the field of TrainConfig that holds the choice."""
 
-NULLS = {"policy": "uniform", "perturbation": "none", "averaging": "none", "mixing": "none"}
+NULLS = {"policy": "uniform", "perturbation": "none", "averaging": "none", "mixing": "none", "repair": "none"}
 """Axes whose default does nothing: it is no part of any pair."""
 
 FIRSTS = {"objective": ("pgd-at", "natural"), "attack": ("pgd", "friendly-pgd"), "selection": ("best-sum", "last")}
@@ -78,6 +79,7 @@ COMPONENTS: dict[str, dict[str, dict[str, Any]]] = {
         "boundary-balanced-pgd": {"steps": 6, "relative_step": 0.5},
     },
     "selection": {"best-sum": {}, "best-average": {}, "best-worst": {}, "last": {}},
+    "repair": {"logit-bias": {"rounds": 1}, "last-layer-scale": {"rounds": 1}, "interpolation": {"steps": 2}},
 }
 """One form of every component in which it acts from the first or the second step on: no warm-up, no slack."""
 
@@ -153,6 +155,13 @@ class Outcome:
     best: dict[str, tuple[float, int]]
     history: list[dict[str, Any]]
     acted: dict[str, int]
+    tried: int
+
+
+def _latest(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Tensor], str, int]:
+    """What a repair begins from where no checkpoints are written: the last weights, and none as those of the start."""
+    weights = {name: value.clone() for name, value in trainer.state.network.inner.state_dict().items()}
+    return weights, {name: torch.zeros_like(value) for name, value in weights.items()}, "raw", trainer.state.epochs_done
 
 
 class Laboratory:
@@ -237,8 +246,8 @@ class Laboratory:
     def idle(self, parts: Mapping[str, str]) -> list[str]:
         """Axes of the parts that left no trace against the same run without them.
 
-        An average and a rule of selection leave their trace in what they keep and must leave none in the weights;
-        everything else leaves it in the weights.
+        An average and a rule of selection leave their trace in what they keep and must leave none in the weights, a repair in
+        the candidates it tried; everything else leaves it in the weights.
         """
         whole = self.run(self.config(parts))
         idle = []
@@ -248,8 +257,11 @@ class Laboratory:
                 continue
             bare = self.run(self.config(others))
             moved = not same(whole.weights, bare.weights)
-            if axis in ("averaging", "selection"):
+            if axis in ("averaging", "selection", "repair"):
                 assert not moved, f"{axis} {parts[axis]} changed the training of {parts}"
+            if axis == "repair":
+                moved = whole.tried > 1 and bare.tried == 0
+            elif axis in ("averaging", "selection"):
                 moved = whole.best != bare.best if axis == "selection" else not same(whole.average, whole.weights)
                 moved = moved and (axis != "averaging" or bool(whole.average))
             if not moved:
@@ -285,6 +297,8 @@ class Laboratory:
         with pytest.MonkeyPatch.context() as patch, runtime.session(config.seed):
             # Checkpoints, and validation on a copy made for speed, would cost more than everything else here.
             patch.setattr(Trainer, "_save", lambda *_, **__: None)
+            patch.setattr(Trainer, "_to_repair", _latest)
+            patch.setattr("classwise.training.loop.shelf.save", lambda *_: None)
             patch.setattr("classwise.evaluation.collect.fast_copy", lambda model, *_, **__: (model, ""))
             patch.setattr("classwise.evaluation.collect.allows_smaller", lambda *_: False)
             trainer = Trainer(config, directory, roles, copy.deepcopy(start), runtime, {}, teacher)
@@ -292,7 +306,8 @@ class Laboratory:
         state = trainer.state
         weights = {name: value.detach() for name, value in state.network.inner.state_dict().items()}
         history = directory.events.read("epoch")
-        return Outcome(weights, state.average, state.policy, state.best, history, directory.status["acted"])
+        tried = sum(each["tried"] for each in directory.events.read("repair"))
+        return Outcome(weights, state.average, state.policy, state.best, history, directory.status["acted"], tried)
 
 
 @pytest.fixture(scope="session")

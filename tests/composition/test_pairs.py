@@ -12,10 +12,10 @@ from classwise import TrainConfig
 from classwise.configuration import from_yaml, replace, to_yaml
 from classwise.policies import Combined
 
-AXES = ("objective", "policy", "perturbation", "averaging", "mixing", "attack", "selection")
+AXES = ("objective", "policy", "perturbation", "averaging", "mixing", "attack", "selection", "repair")
 PAIRS_OF_AXES = list(itertools.combinations(AXES, 2))
 
-AT_LEAST = 330
+AT_LEAST = 423
 """Pairs that are admitted, and so run, when this was written: fewer means that something was forgotten or refused anew."""
 
 

@@ -179,6 +179,14 @@ def check(whole: Run, parts: Run) -> None:
     assert bool(first.averaged) == (whole.config.averaging.registered_name != "none")
     assert parts.acted == whole.acted
     assert parts.acted or whole.config.policy.registered_name == "uniform"
+    assert same_repair(whole, parts)
+
+
+def same_repair(whole: Run, parts: Run) -> bool:
+    """Whether both repairs found the same, and one was made where one was asked for."""
+    told = [{key: each.repair.get(key) for key in ("fitted", "tried", "validation")} for each in (whole, parts)]
+    same = not differing(*({**each.model().state_dict()} for each in (whole, parts)))
+    return same and told[0] == told[1] and bool(whole.repair) == (whole.config.repair.registered_name != "none")
 
 
 def test_a_run_with_a_component_resumes_as_if_nothing_had_happened(

@@ -15,6 +15,7 @@ SAID = {
     "mixing": ("Source:", "Departures:", "Costs:"),
     "perturbation": ("Source:", "Departures:", "Costs:"),
     "averaging": ("Source:", "Departures:", "Costs:"),
+    "repair": ("Source:", "Departures:", "Costs:"),
 }
 COMPONENTS = [(kind, name) for kind in SAID for name in make_components.names(kind) if name not in NULL]
 
@@ -30,7 +31,7 @@ def test_every_component_and_alias_is_on_the_page() -> None:
         for name in make_components.names(kind):
             for word in (name, *registry.aliases(kind, name)):
                 assert word in page
-    assert len(COMPONENTS) >= 20
+    assert len(COMPONENTS) >= 23
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=lambda each: str(each))

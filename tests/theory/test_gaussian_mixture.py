@@ -378,6 +378,16 @@ def test_own_weights_are_brought_to_length_one():
     ("change", "said"),
     [
         ({"theta": 0.5}, "one per coordinate"),
+        ({"theta": []}, "theta has no coordinates: give at least one"),
+        ({"mid": []}, "mid has no coordinates"),
+        ({"theta": None}, "theta is not numeric"),
+        ({"theta": [0.5, None]}, "theta holds values that are not finite"),
+        ({"theta": ["a", "b"]}, "theta is not numeric"),
+        ({"theta": ["0.5"]}, "theta is not numeric"),
+        ({"theta": [[0.5], [0.5, 1.0]]}, "theta is not numeric"),
+        ({"sigma_plus": 1j}, "sigma_plus is not numeric"),
+        ({"prior": "half"}, "prior is not numeric"),
+        ({"times": {}}, "times is not numeric"),
         ({"theta": [np.nan, 0.5]}, "theta holds values that are not finite"),
         ({"sigma_plus": 0.0}, "sigma_plus must be above 0"),
         ({"sigma_minus": [1.0, -1.0]}, "sigma_minus must be above 0"),
@@ -398,6 +408,10 @@ def test_what_the_methods_refuse():
     best = pair.best_linear()
     with pytest.raises(ValueError, match="radius must be finite and at least 0"):
         pair.best_linear(-0.1)
+    with pytest.raises(ValueError, match="radius is not numeric"):
+        pair.best_linear("small")
+    with pytest.raises(ValueError, match="weight is not numeric"):
+        pair.linear(None, 0.1)
     with pytest.raises(ValueError, match="radius must be finite and at least 0"):
         pair.errors(best, np.inf)
     for use in (lambda: pair.best_linear(0.1, 0.0), lambda: pair.errors(best, 0.1, 0.0)):

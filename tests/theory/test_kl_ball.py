@@ -382,6 +382,16 @@ def test_attainable_range_without_choice():
     assert attainable_range(4, 0.0) == (0.25, 0.25)
 
 
+def test_attainable_range_of_an_array_of_radii():
+    tau = np.array([[0.0, 0.05, 0.5], [1.0, 3.0, 20.0]])
+    smallest, largest = attainable_range(10, tau)
+    assert smallest.shape == largest.shape == tau.shape
+    for at in np.ndindex(tau.shape):
+        assert (smallest[at], largest[at]) == pytest.approx(attainable_range(10, tau[at]), rel=1e-12)
+    assert [each.shape for each in attainable_range(2, [0.5])] == [(1,), (1,)]
+    assert all(isinstance(each, float) for each in attainable_range(np.int64(2), np.float64(0.5)))
+
+
 def test_types_follow_the_input():
     assert worst_case_weights(torch.tensor(LOSSES), 0.5).dtype == torch.float32
     assert worst_case_weights(torch.tensor([0, 1]), 0.5).dtype == torch.float64
@@ -414,8 +424,30 @@ def test_mistakes_are_named():
         worst_case_weights(LOSSES, 0.5, present=[True, False])
     with pytest.raises(ValueError, match="must hold the classes"):
         worst_case_weights(torch.zeros(3, 0), 0.5)
-    with pytest.raises(ValueError, match="at least 1"):
-        attainable_range(0, 0.5)
+    for classes in (0, 2.5):
+        with pytest.raises(ValueError, match="a whole number of at least 1"):
+            attainable_range(classes, 0.5)
+    with pytest.raises(ValueError, match="radius of the ball"):
+        attainable_range(2, [0.5, -0.1])
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_shapes_that_do_not_fit_are_named(direction):
+    losses, right, wrong = torch.rand(4, 3), torch.full((4,), 0.5), torch.full((2,), 0.5)
+    present = torch.ones(2, 3, dtype=torch.bool)
+    for solve in (worst_case_weights, dual_optimum):
+        with pytest.raises(ValueError, match=r"tau is for problems of shape \(2,\), the losses are of \(4,\)"):
+            solve(losses, wrong, direction=direction)
+        with pytest.raises(ValueError, match=r"present is for problems of shape \(2,\), the losses are of \(4,\)"):
+            solve(losses, right, present, direction)
+    with pytest.raises(ValueError, match="tau is for problems"):
+        worst_case_weights(losses.numpy(), wrong.numpy(), direction=direction)
+    for weights in (torch.rand(4, 2), torch.rand(4, 1), torch.tensor(1.0)):
+        with pytest.raises(ValueError, match="the last dimension must hold the 3 classes"):
+            optimality_gap(losses, weights, right, direction=direction)
+    with pytest.raises(ValueError, match=r"weights is for problems of shape \(2,\)"):
+        optimality_gap(losses, torch.rand(2, 3), right, direction=direction)
+    assert optimality_gap(losses, torch.rand(3), right, direction=direction).shape == (4,)
 
 
 class Recorder(TorchDispatchMode):

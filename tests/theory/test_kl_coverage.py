@@ -225,6 +225,17 @@ def test_labels_needed_by_counting(classes, tau):
     assert labels_needed(classes, tau) == (useless.max() + 1 if len(useless) else 1)
 
 
+@pytest.mark.parametrize("tau", [1e3, 1e5, 1e300])
+def test_large_radii_give_the_largest_loss_without_a_warning(tau):
+    for reference in ([0, 0, 1], [0.5, 0.5, 0], [0.2, 0.3, 0.5]):
+        for losses in itertools.permutations([0.0, 0.5, 1.0]):
+            value, weights = worst_mix(reference, losses, tau)
+            # Classes that were not seen may get all the weight, since a divergence from none of it costs nothing.
+            assert value == pytest.approx(1, abs=1e-12), (reference, losses)
+            assert weights @ np.array(losses) == pytest.approx(1, abs=1e-12)
+            assert weights.sum() == pytest.approx(1, abs=1e-12)
+
+
 def test_what_the_bound_says_about_batches():
     """Theory: 128 labels are enough for 10 classes and tau 0.5, far too few for 100 classes and 0.05."""
     assert 0 < types_bound(10, 128, 0.5) < 1e-6
@@ -243,8 +254,15 @@ def test_mistakes_are_named():
         coverage(np.full(20, 0.05), np.arange(20.0), 0.1, 50)
     with pytest.raises(ValueError, match="give fewer radii"):
         coverage(SHARES, LOSSES, np.full(10000, 0.1), 100)
-    with pytest.raises(ValueError, match="both must be at least 1"):
+    with pytest.raises(ValueError, match="n is 0: it counts, so give a whole number of at least 1"):
         types(0, 3)
+    for n in (-3, 0, 3.5, math.nan):
+        with pytest.raises(ValueError, match=r"n is .*whole number of at least 1"):
+            types_bound(10, n, 0.5)
+        with pytest.raises(ValueError, match=r"n is .*whole number of at least 1"):
+            coverage(SHARES, LOSSES, 0.5, n)
+    with pytest.raises(ValueError, match=r"classes is \[2\.  0\.5\]"):
+        types_bound([2, 0.5], 5, 0.5)
     with pytest.raises(ValueError, match="finite numbers"):
         worst_mix(SHARES, [0.0, math.nan, 1.0], 0.1)
     with pytest.raises(ValueError, match="give one per class"):

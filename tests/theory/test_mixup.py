@@ -335,6 +335,19 @@ def test_the_printed_chain_threshold_promises_too_much() -> None:
     assert mixed.plus < plain.plus  # where the remark has it the other way round
 
 
+@pytest.mark.parametrize("prior", [0.5, 0.7])
+def test_without_a_margin_there_is_no_chain_and_no_warning(prior: float) -> None:
+    classes = domain(mu_plus=0.5, mu_minus=0.5, sigma_plus=1.0, sigma_minus=1.0, prior=prior)
+    for radius in (0.5, 0.75):  # the means meet, or change sides
+        assert classes.distance(radius) <= 0
+        assert np.isnan(classes.chain_threshold(radius))
+        assert np.isnan(printed_chain_threshold(classes, radius))
+    assert classes.chain_threshold(0.4) > 0
+    gap = printed_gap(classes, 0.5, 0.5)
+    assert np.isnan(gap) if prior == 0.5 else gap == 1
+    assert [bool(np.isnan(each)) for each in classes.chain_threshold([0.4, 0.5, 0.6])] == [False, True, True]
+
+
 def test_prints_that_are_not_defined() -> None:
     unequal = domain()
     assert np.isnan(printed_gap(unequal))

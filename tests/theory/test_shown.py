@@ -20,6 +20,7 @@ STATED = {
     "frl-icml": {"d", "eta", "ratio", "sigma", "radius"},  # figure 2
     "frl-icml-figure2": {"centre", "variance_plus", "variance_minus", "radius"},
     "frl-v1": set(),
+    "frontier": set(),
     "mixup": set(),
     "mixup-figure1": set(),
     "mixup-figure2": set(),

@@ -82,6 +82,25 @@ def test_the_first_version():
     assert near["Omega"].remark.endswith("above it here")
 
 
+def test_what_is_too_small_to_compute_is_neither_right_nor_wrong():
+    """Classes so far apart that every error underflows."""
+    table = by_quantity(FRLICML(d=3, eta=40.0))
+    assert table["natural training, error, class +1"].corrected == 0
+    assert math.isnan(table["average error, robust over natural training"].corrected)
+    names = ["average error, robust over natural training", "with weak features, growth of the gap between the errors"]
+    names += [f"{weak}increase of the error, class {c}" for weak in ("", "with weak features, ") for c in ("+1", "-1")]
+    first = by_quantity(FRLv1(sigma=0.01))
+    for row in [*(table[name] for name in names), first["growth of the gap between the errors"], first["Omega"]]:
+        assert "too small to compute" in row.remark, row
+        assert "right" not in row.remark, row
+        assert "so here" not in row.remark, row
+    assert math.isnan(first["Omega"].corrected)
+    assert "wrong" not in first["Omega"].remark
+    assert first["Omega, limit for K to 1"].corrected == math.inf  # without a warning
+    for model in MODELS:
+        assert not any("too small" in row.remark for row in model.rows(0, 0))
+
+
 @pytest.mark.parametrize("model", [FRLICML(), FRLv1()], ids=["frl-icml", "frl-v1"])
 def test_what_is_assumed_is_a_field_and_every_model_names_its_paper(model):
     fields = {field.name for field in dataclasses.fields(model)}
@@ -97,6 +116,9 @@ def test_what_is_assumed_is_a_field_and_every_model_names_its_paper(model):
         (FRLICML, {"m": -1}, "m at least 0"),
         (FRLICML, {"ratio": 1.0}, "ratio 1 is out of range: above 1"),
         (FRLICML, {"sigma": 0.0}, "sigma 0 is out of range: above 0"),
+        (FRLICML, {"eta": math.nan}, "eta nan is out of range: above 0 and finite"),
+        (FRLICML, {"eta": math.inf}, "eta inf is out of range"),
+        (FRLv1, {"gamma": math.nan}, "gamma nan is out of range"),
         (FRLICML, {"radius": 2.0}, "radius 2 is out of range: above 0 and below eta 2"),
         (FRLICML, {"radius": 0.0}, "radius 0 is out of range"),
         (FRLICML, {"test_radius": -0.1}, "test_radius -0.1 is out of range: at least 0"),

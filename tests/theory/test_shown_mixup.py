@@ -251,3 +251,81 @@ def test_the_drawing(figure) -> None:
             np.testing.assert_array_equal(line.get_ydata(), panel.curves[name])
             assert line.get_linestyle() == ("--" if name.endswith("-1") else "-")
         assert {line.get_color() for line in lines.values()} == set(PALETTE[:3])
+
+
+def mentions(rows: dict, text: str) -> set[str]:
+    return {name for name, row in rows.items() if text in row.remark}
+
+
+def test_without_a_margin_nothing_is_called_right() -> None:
+    """Equal variances and a radius beyond the means: one answer for every point, of which no formula of the paper speaks."""
+    rows = by_quantity(DomainMixup(radius=0.5))
+    printed = {name for name, row in rows.items() if name.startswith("adversarial") and row.printed is not None}
+    assert len(printed) == 7
+    for name in printed:
+        row = rows[name]
+        assert abs(row.printed - row.corrected) > 0.01 or math.isnan(row.corrected)
+        assert "the radius leaves no margin, and one answer for every point is best" in row.remark
+    assert not mentions(rows, "alike")
+    assert not any(name.startswith("adversarial least g") for name in rows)
+    assert rows["adversarial gap, mixup, original data"].remark == "not in the paper; stays as it is"
+    assert rows["natural gap, mixup, original data"].remark == "not in the paper; shrinks too"
+    assert rows["natural offset t = b / w, mixup"].remark == "theorem 3, eq. 28"
+    assert by_quantity(DomainMixup(radius=0.4)).keys() == rows.keys()  # nothing is left of the means: no warning
+
+
+def test_constant_classifiers_are_said() -> None:
+    rows = by_quantity(DomainMixup(prior=0.95, sigma_plus=2.0))
+    for kind in ("natural", "adversarial"):
+        assert rows[f"{kind} offset t = b / w, mixup"].corrected == math.inf
+        assert "it does not hold: one answer for every point is best" in rows[f"{kind} offset t = b / w, mixup"].remark
+        assert rows[f"{kind} gap, mixup, original data"].corrected == rows[f"{kind} gap, plain"].corrected == 1
+        assert rows[f"{kind} gap, mixup, original data"].remark.endswith("stays as it is")
+        assert rows[f"{kind} effective g of a random share"].remark.endswith("one answer for every point is best")
+    assert not mentions(rows, "shrinks too;") - mentions(rows, "here it stays as it is")
+    single = by_quantity(DomainMixup(sigma_plus=1.5, radius=0.5))["adversarial offset t = b / w, mixup"].remark
+    assert ("one feature alone" in single) != ("one answer" in single)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"prior": 0.3},
+        {"prior": 0.95, "radius": 0.2, "lam": 0.1},
+        {"prior": 0.05, "lam": 0.1},
+        {"prior": 0.8, "lam": 1.0},
+        {"prior": 0.99, "lam": 0.4, "d": 1},
+    ],
+)
+def test_the_chain_is_told_as_the_numbers_have_it(changes: dict) -> None:
+    model = DomainMixup(**changes)
+    rows = by_quantity(model)
+    g = model.lam**2 + (1 - model.lam) ** 2
+    for kind in ("natural", "adversarial"):
+        row = rows[f"{kind} least g for the chain of errors on mixed data"]
+        plain, mixed = (
+            [rows[f"{kind} error, {what}, class {name}"].corrected for name in ("+1", "-1")]
+            for what in ("plain", "mixup, mixed data")
+        )
+        low, high = (0, 1) if model.prior > 0.5 else (1, 0)
+        assert ("classes swapped" in row.remark) == (model.prior < 0.5)
+        chain = plain[low] <= mixed[low] <= mixed[high] <= plain[high]
+        if row.corrected <= 1:
+            assert ("the chain holds here" in row.remark) == chain == (g >= row.corrected)
+            assert ("the chain does not hold here" in row.remark) != chain
+        else:
+            assert "above 1 it holds for no mixture" in row.remark
+        both = mixed[0] < plain[0] and mixed[1] < plain[1]
+        assert ("both mixed errors are below" in row.remark) == both
+    assert ("d^2 where" in rows["natural least g for the chain of errors on mixed data"].remark) == (model.d > 1)
+
+
+def test_the_natural_gap_of_adversarial_training_is_told_as_it_is() -> None:
+    for changes, found in (
+        ({"d": 2, "mu_plus": 1.0, "mu_minus": 1.0, "sigma_plus": 1.5, "sigma_minus": 0.8, "radius": 0.3}, "grows"),
+        ({}, "shrinks"),
+        ({"prior": 0.5}, "stays as it is"),
+    ):
+        row = by_quantity(DomainMixup(**changes))["adversarial training: natural gap, plain"]
+        assert row.remark.endswith(f"here it {found}")

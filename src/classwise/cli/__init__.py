@@ -21,6 +21,7 @@ VERBS = {
     "compare": "Compare two audits of the same images, paired per image.",
     "report": "Write one HTML file about a run and its audits.",
     "recipes": "List the named experiments, or show one.",
+    "reproduce": "Run a table of a paper, and set what is measured beside what is printed.",
     "data": "Fetch data sets, or say which there are.",
     "models": "List the networks, with source and size, or show one.",
     "theory": "Compute the papers' conceptual models: as printed, corrected and simulated.",
@@ -33,6 +34,7 @@ RESUMABLE = {
     "certify": "sample, where --out was given",
     "demo": "checkpoint",
     "finetune": "checkpoint",
+    "reproduce": "checkpoint or verdict",
     "train": "checkpoint",
 }
 """Verbs that go on where they were interrupted, and after what."""

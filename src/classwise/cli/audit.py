@@ -63,7 +63,7 @@ class Flags:
     per_class: int = 0
     """Test images of each class, the first ones; 0: all."""
     checkpoint: str = "selected"
-    """Of a run: selected, best, averaged, last, start, or a number of epochs (12, 12-averaged)."""
+    """Of a run: selected, repaired, best, averaged, last, start, or a number of epochs (12, 12-averaged)."""
     picked_on_test: bool = False
     """Of a run: audit every kept checkpoint and report the one that does best on the test images, as some published code
     does. Its figures are too high, and the first line says so; for comparison with published rows only."""

@@ -52,7 +52,7 @@ class Flags:
     network: str | None = None
     """Network that a file of weights belongs to, such as resnet20."""
     checkpoint: str = "selected"
-    """Of a run: selected, best, averaged, last, start, or a number of epochs."""
+    """Of a run: selected, repaired, best, averaged, last, start, or a number of epochs."""
     seed: int = 0
     """Seed of the noise."""
     batch_size: int = 1000

@@ -7,6 +7,9 @@ from typing import Any
 
 from classwise.run import Run
 from classwise.runs.acted import action
+from classwise.runs.checkpoints import read_meta
+from classwise.runs.repaired import told
+from classwise.trained import trained_best
 
 
 def start_summary(run: Run) -> str:
@@ -19,8 +22,15 @@ def start_summary(run: Run) -> str:
 
 
 def run_summary(run: Run) -> str:
-    """Which epoch was selected, how it did on validation images, and what to do next."""
-    folder, averaged = run.checkpoint()
+    """Which epoch was selected, how it did on validation images, what a repair made of it, and what to do next."""
+    return "\n".join([*_trained(run), *_repaired(run), f"Next: classwise audit {run.path}"])
+
+
+def _trained(run: Run) -> list[str]:
+    """Lines about training; none where the run only repairs."""
+    if not run.config.epochs:
+        return []
+    folder, averaged = trained_best(run.directory)
     entry = _logged(run, "epoch", int(folder.name) - 1)
     which = "averaged" if averaged else "raw"
     validation = _validation(entry["validation"][which], run.class_names)
@@ -34,7 +44,15 @@ def run_summary(run: Run) -> str:
     if averaged and max(each["scores"]["best"] for each in run.history) > scores["averaged"]:
         lines.append("The raw weights scored higher on validation images: to take those, --checkpoint best.")
     did = action(run.config.policy.registered_name, run.history, run.config.policy.steered())
-    return "\n".join([*lines, *([did] if did else []), f"Next: classwise audit {run.path}"])
+    return [*lines, *([did] if did else [])]
+
+
+def _repaired(run: Run) -> list[str]:
+    """Lines about a repair without training; none where there is none."""
+    if not run.repair:
+        return []
+    meta = read_meta(run.checkpoint()[0])
+    return [told(run.repair, meta["class_names"], meta["group_names"])]
 
 
 def _logged(run: Run, event: str, epoch: int | None = None) -> dict[str, Any]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import inspect
 import json
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -115,7 +118,7 @@ def overview() -> int:
 def show(name: str, arguments: list[str]) -> int:
     """Print a model's table, and write it on request."""
     from classwise.report.tables import csv_text
-    from classwise.theory.shown.table import as_rows, lines
+    from classwise.theory.shown.table import as_rows, lines, picture
 
     extra = [
         (
@@ -124,16 +127,20 @@ def show(name: str, arguments: list[str]) -> int:
             SAMPLES,
         ),
         ("seed", _said(int, "Seed of the simulations."), 0),
-        ("out", _said(Path | None, "CSV file to write, numbers in full."), None),
+        ("out", _said(Path | None, "Folder for the table as CSV, numbers in full, and as SVG, as printed."), None),
     ]
     flags = parse(_flags("theory", name, extra), f"theory show {name}", arguments)
     if flags.samples < 0:
         raise ValueError(f"samples {flags.samples} must be at least 1, or 0 for no simulation")
+    files = [] if flags.out is None else _files(flags.out, name)
+    _check_writable(files)
     rows = flags.model.rows(flags.samples, flags.seed)
     print("\n".join(lines(flags.model, rows)))
-    if flags.out is not None:
-        flags.out.write_text(csv_text(as_rows(rows)), encoding="utf-8")
-        print(f"\nNumbers in full: {flags.out}")
+    if files:
+        drawn, numbers = files
+        drawn.write_text(picture(flags.model, rows, f"classwise theory show {name}"), encoding="utf-8")
+        numbers.write_text(csv_text(as_rows(rows)), encoding="utf-8")
+        print(f"\n{drawn}\n{numbers}")
     return OK
 
 
@@ -150,15 +157,15 @@ def figure(name: str, arguments: list[str]) -> int:
         f"theory figure {name}",
         arguments,
     )
-    made, out = flags.model, flags.out
-    out.mkdir(parents=True, exist_ok=True)
+    made, (drawn, numbers) = flags.model, _files(flags.out, name)
+    _check_writable([drawn, numbers])
     said = made.summary()
     with drawing():
         picture = standalone(made.draw(), " ".join(said))
-    (out / f"{name}.svg").write_text(picture, encoding="utf-8")
+    drawn.write_text(picture, encoding="utf-8")
     columns, rows = made.table()
-    (out / f"{name}.csv").write_text(csv_text([dict(zip(columns, row, strict=True)) for row in rows]), encoding="utf-8")
-    print("\n".join([made.paper, *parameters(made), "", *said, "", f"{out / name}.svg", f"{out / name}.csv"]))
+    numbers.write_text(csv_text([dict(zip(columns, row, strict=True)) for row in rows]), encoding="utf-8")
+    print("\n".join([made.paper, *parameters(made), "", *said, "", str(drawn), str(numbers)]))
     return OK
 
 
@@ -166,6 +173,7 @@ def explain(command: Explain) -> int:
     """Print how far Gaussians explain an audited run."""
     from classwise.theory.explain import as_json, explained, lines
 
+    _check_writable([] if command.out is None else [command.out])
     found = explained(
         command.run,
         audit=command.audit,
@@ -180,6 +188,25 @@ def explain(command: Explain) -> int:
         command.out.write_text(json.dumps(as_json(found), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"\nNumbers in full: {command.out}")
     return OK
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """The picture and the numbers of a model or figure."""
+    return [folder / f"{name}.svg", folder / f"{name}.csv"]
+
+
+def _check_writable(files: list[Path]) -> None:
+    """Make the folders of files and see that they can be written, before anything is computed.
+
+    Raises:
+        OSError: One cannot, with its name.
+    """
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        with file.open("ab") if file.exists() else tempfile.TemporaryFile(dir=file.parent):
+            pass
 
 
 def _said(kind: Any, text: str) -> Any:

@@ -6,10 +6,10 @@ from typing import Any
 
 from classwise import registry
 from classwise.configuration import replace
-from classwise.recipes import cfa, cifar10, companions, digits, faal, frl, mixup, smoothing
+from classwise.recipes import cfa, cifar10, companions, digits, faal, frl, mixup, repairs, smoothing
 from classwise.training import TrainConfig
 
-__all__ = ["cfa", "cifar10", "companions", "digits", "faal", "frl", "mixup", "recipe", "smoothing"]
+__all__ = ["cfa", "cifar10", "companions", "digits", "faal", "frl", "mixup", "recipe", "repairs", "smoothing"]
 
 
 def recipe(name: str, **changes: Any) -> TrainConfig:

@@ -22,6 +22,7 @@ from classwise.runs import RunDirectory
 from classwise.runs.acted import action
 from classwise.runs.atomic import write_text
 from classwise.runs.checkpoints import read_meta
+from classwise.runs.repaired import told
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class RunView:
         state: "running", "finished" or "new".
         epochs: Epochs done.
         conditions: What the validation figures hold for, in words.
-        action: What its class policy did, in a sentence; empty where it has none.
+        action: What its class policy did, and a repair without training, in sentences; empty where it has neither.
         curves: SVG figures with their captions; empty before the first epoch is done.
         validation: Weights, epochs done, weakest class and its accuracy, mean over classes, for every selected epoch.
         command: Repeats the run.
@@ -190,13 +191,22 @@ def _run_view(run: RunDirectory) -> RunView:
         state=run.status["state"],
         epochs=len(events),
         conditions=_validation_conditions(yaml.safe_load(text), events),
-        action=action(policy, events),
+        action=" ".join(each for each in (action(policy, events), _repair(run)) if each),
         curves=curves,
         validation=selected,
         command=f"classwise train {shlex.quote(str(run.path / 'config.yaml'))} --out NEW",
         configuration=text,
         environment=_as_text(facts),
     )
+
+
+def _repair(run: RunDirectory) -> str:
+    """What a repair without training found; empty where there was none, or the facts of the last checkpoint are gone."""
+    found, last = run.events.read("repair"), run.checkpoints.pointed("last")
+    if not found or last is None or not run.checkpoints.path(last).is_dir():
+        return ""
+    meta = read_meta(run.checkpoints.path(last))
+    return told(found[-1], meta["class_names"], meta["group_names"])
 
 
 def _class_names(run: RunDirectory, groups: int) -> list[str]:

@@ -153,13 +153,18 @@ def _is_nan(value: object) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def text(blocks: Sequence[Block]) -> str:
-    """Lines and tables one below the other, coloured where standard output is a terminal; Markdown tables without rich."""
+def text(blocks: Sequence[Block], plain: bool = False) -> str:
+    """Lines and tables one below the other; Markdown tables without rich.
+
+    Args:
+        blocks: The lines and tables.
+        plain: Whether it is for a file: else it is coloured, and as wide as the terminal, where standard output is one.
+    """
     try:
         from rich.console import Console
     except ImportError:
         return "\n".join(block if isinstance(block, str) else f"\n{markdown(block)}\n" for block in blocks)
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout.isatty() and not plain
     width = max(shutil.get_terminal_size().columns, 80) if terminal else 160
     buffer = io.StringIO()
     console = Console(

@@ -1,7 +1,8 @@
 """Checkpoints: immutable folders, written whole or not at all, checked when read.
 
 ``checkpoints/<epoch>/`` holds ``model.safetensors``, ``averaged.safetensors`` where there is an average, ``state.pt``
-and ``meta.json`` with the SHA-256 of each and of itself. Pointer files beside the folders name one of them.
+and ``meta.json`` with the SHA-256 of each and of itself. Pointer files beside the folders name one of them. What a repair
+without training made of an epoch's weights is in ``checkpoints/<epoch>-repaired/``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from classwise.runs.atomic import cannot_write, sync_folder, write_text
 
 POINTERS = ("last", "best", "averaged", "start")
 FORMAT = 1
+REPAIRED = "-repaired"
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,14 @@ class Shelf:
     def path(self, epochs: int) -> Path:
         """Folder of the checkpoint after so many epochs."""
         return self.folder / str(epochs)
+
+    def repaired_path(self, epochs: int) -> Path:
+        """Folder of what a repair without training made of the weights after so many epochs."""
+        return self.folder / f"{epochs}{REPAIRED}"
+
+    def repaired(self) -> Path | None:
+        """The folder of the run's repaired weights; None where there are none."""
+        return next((each for each in sorted(self.folder.glob(f"*{REPAIRED}")) if each.name[0].isdigit()), None)
 
     def point(self, name: str, epochs: int) -> None:
         """Let a pointer name the checkpoint after so many epochs."""

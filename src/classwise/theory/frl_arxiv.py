@@ -79,6 +79,9 @@ def omega_limit(m: Numbers, gamma: Numbers, d: Numbers, eta: Numbers, sigma: Num
         sigma: See :func:`pair`.
         radius: l_inf radius of training.
 
+    Returns:
+        (...), infinite where it is too large for floating point numbers.
+
     Raises:
         ValueError: A number is out of range.
     """
@@ -88,9 +91,10 @@ def omega_limit(m: Numbers, gamma: Numbers, d: Numbers, eta: Numbers, sigma: Num
             "radius must lie between eta and gamma: training keeps the robust features and leaves out the others"
         )
     left = np.sqrt(at_least("m", m, 1)) * (np.asarray(gamma) - size)
-    lost = at_least("d", d, 0) * np.asarray(eta) ** 2 / (2 * spread**2)
     factor = _shift(m, size, spread) + spread / left
-    limit: Floats = np.exp(lost) * _length(m, gamma, d, eta) / spread * factor
+    with np.errstate(over="ignore"):
+        lost = at_least("d", d, 0) * (np.asarray(eta) / spread) ** 2 / 2
+        limit: Floats = np.exp(lost) * _length(m, gamma, d, eta) / spread * factor
     return limit
 
 

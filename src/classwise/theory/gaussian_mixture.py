@@ -65,7 +65,8 @@ class GaussianPair:
         times: How often each coordinate occurs, (..., D), at least 0; whole numbers where they are counts.
 
     Raises:
-        ValueError: A number is out of range or not finite, or the shapes do not broadcast.
+        ValueError: A number is out of range, not finite or none at all, there is no coordinate, or the shapes do not
+            broadcast.
 
     >>> pair = GaussianPair(theta=2.0 * np.ones(2), sigma_plus=2**0.5, sigma_minus=1.0)
     >>> [round(float(each), 4) for each in pair.errors(pair.best_linear())]
@@ -81,7 +82,7 @@ class GaussianPair:
 
     def __post_init__(self) -> None:
         for name in ("theta", "sigma_plus", "sigma_minus", "prior", "mid", "times"):
-            values = np.asarray(getattr(self, name), dtype=np.float64)
+            values = _as_numbers(name, getattr(self, name))
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} holds values that are not finite: give finite numbers")
             object.__setattr__(self, name, values)
@@ -94,6 +95,9 @@ class GaussianPair:
             raise ValueError(
                 "theta is a single number: give one per coordinate, such as [0.5] or an array of shape (..., D)"
             )
+        for name, values in (("theta", theta), ("mid", mid), ("times", times)):
+            if values.shape[-1:] == (0,):
+                raise ValueError(f"{name} has no coordinates: give at least one, such as [0.5]")
         for name in ("sigma_plus", "sigma_minus"):
             if not (getattr(self, name) > 0).all():
                 raise ValueError(f"{name} must be above 0: without spread a class is a point, and its error is 0 or 1")
@@ -197,13 +201,13 @@ class GaussianPair:
         Raises:
             ValueError: The weights are all 0 or not finite.
         """
-        w = np.asarray(weight, dtype=np.float64)
+        w = _as_numbers("weight", weight)
         length = np.sqrt(self._sum(w * w))
         if not (np.isfinite(length) & (length > 0)).all():
             raise ValueError("weight must be finite and not all 0: it is the direction of the classifier")
         unit = w / length[..., None]
         reach, sizes = self._sum(unit * self._theta), self._sum(np.abs(unit))
-        return Linear(unit, np.asarray(offset, dtype=np.float64), reach, sizes, self._times)
+        return Linear(unit, _as_numbers("offset", offset), reach, sizes, self._times)
 
     def _direction(self, radius: Floats) -> tuple[Floats, Floats, Floats]:
         """Unit vector w that makes <w, theta> - radius |w|_1 largest, how often its entries occur, and that maximum."""
@@ -301,8 +305,19 @@ class Linear:
         return np.where(np.isposinf(self.offset), ALL_PLUS, np.where(np.isneginf(self.offset), ALL_MINUS, INTERIOR))
 
 
+def _as_numbers(name: str, values: Numbers) -> Floats:
+    """The values as an array; text and None are no numbers."""
+    try:
+        given = np.asarray(values)
+        if given.dtype.kind in "cUSMmV" or (given.size and given.ravel()[0] is None):
+            raise TypeError
+        return given.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is not numeric: give a number or an array of numbers") from None
+
+
 def _checked(name: str, values: Numbers, at_least: float) -> Floats:
-    numbers = np.asarray(values, dtype=np.float64)
+    numbers = _as_numbers(name, values)
     if not (np.isfinite(numbers) & (numbers >= at_least)).all():
         raise ValueError(f"{name} must be finite and at least {at_least:g}")
     return numbers

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -140,6 +141,10 @@ def optimality_gap(
     mask = None if present is None else _as_tensor(present)
     problem = _normalised(_as_tensor(losses), tau, mask)
     share = _as_tensor(weights).detach().double()
+    classes = problem.gap.shape[-1]
+    if share.shape[-1:] != (classes,):
+        raise ValueError(f"weights have shape {tuple(share.shape)}: the last dimension must hold the {classes} classes")
+    _check_shapes("weights", share.shape, problem.root_tau.shape)
     share = share / share.sum(-1, keepdim=True).clamp_min(_TINY)
     if direction == "reverse":
         odds = torch.expm1(_reverse_unknown(problem))
@@ -211,33 +216,53 @@ def dual_optimum(
     return DualOptimum(value, unknown) if isinstance(losses, Tensor) else DualOptimum(value.numpy(), unknown.numpy())
 
 
-def attainable_range(classes: int, tau: float) -> tuple[float, float]:
+@overload
+def attainable_range(classes: int, tau: float) -> tuple[float, float]: ...
+@overload
+def attainable_range(classes: int, tau: Numbers) -> tuple[NDArray[Any], NDArray[Any]]: ...
+def attainable_range(classes: int, tau: float | Numbers) -> tuple[float, float] | tuple[NDArray[Any], NDArray[Any]]:
     """Smallest and largest weight that a class can get in the reverse ball, whatever the losses.
 
     They are the two roots x of ``-(1/C) ln(C x) - ((C-1)/C) ln(C (1-x)/(C-1)) = tau``, reached when one class
     differs from all others, which are equal.
 
     Args:
-        classes: Number of classes C, at least 1.
-        tau: Radius of the ball in nats, at least 0.
+        classes: Number of classes C, a whole number of at least 1.
+        tau: Radius of the ball in nats, at least 0; a number, or an array (...).
 
     Returns:
-        (smallest, largest), with 0 < smallest <= 1/C <= largest < 1 for C > 1.
+        (smallest, largest), with 0 < smallest <= 1/C <= largest < 1 for C > 1: two numbers for a number, two float64
+        arrays (...) for an array.
 
     Raises:
-        ValueError: If there is no class, or tau is negative or not finite.
+        ValueError: If there is no class, their number is not whole, or a tau is negative or not finite.
     """
-    if classes < 1:
-        raise ValueError(f"classes is {classes}: give the number of classes, at least 1")
-    best_and_worst = torch.zeros(2, classes, dtype=torch.float64)
-    best_and_worst[0, 0], best_and_worst[1, 0] = -1, 1
-    smallest, largest = worst_case_weights(best_and_worst, tau)[:, 0].tolist()
-    return smallest, largest
+    if not isinstance(classes, Integral) or classes < 1:
+        raise ValueError(f"classes is {classes}: give the number of classes, a whole number of at least 1")
+    best_and_worst = np.zeros((2, int(classes)))
+    best_and_worst[:, 0] = -1, 1
+    radii = np.asarray(tau, dtype=np.float64)
+    if radii.ndim == 0:
+        smallest, largest = worst_case_weights(best_and_worst, float(radii))[:, 0].tolist()
+        return smallest, largest
+    ends = worst_case_weights(best_and_worst, radii[..., None])[..., 0]
+    return ends[..., 0], ends[..., 1]
 
 
 def _check_direction(direction: str) -> None:
     if direction not in ("reverse", "forward"):
         raise ValueError(f"direction {direction!r} is unknown: use 'reverse' or 'forward'")
+
+
+def _check_shapes(name: str, given: Sequence[int], problems: Sequence[int]) -> tuple[int, ...]:
+    """The shape to which both broadcast, the last dimension apart from which they count problems."""
+    try:
+        return np.broadcast_shapes(tuple(given), tuple(problems))
+    except ValueError:
+        raise ValueError(
+            f"{name} is for problems of shape {tuple(given[:-1])}, the losses are of {tuple(problems[:-1])}: give one for "
+            "all, or one per problem"
+        ) from None
 
 
 def _as_tensor(values: Tensor | Numbers) -> Tensor:
@@ -259,6 +284,8 @@ def _normalised(losses: Tensor, tau: float | Tensor | Numbers, present: Tensor |
                 f"present must be a boolean mask over the {losses.shape[-1]} classes, "
                 f"got {present.dtype} of shape {tuple(present.shape)}"
             )
+        if present.shape != losses.shape:
+            _check_shapes("present", present.shape, losses.shape)
         top = losses.masked_fill(~present, -math.inf).amax(-1, keepdim=True)
         low = losses.masked_fill(~present, math.inf).amin(-1, keepdim=True)
         # A gap of zero adds nothing to the sums below: divided by the count they are means over the present.
@@ -267,8 +294,9 @@ def _normalised(losses: Tensor, tau: float | Tensor | Numbers, present: Tensor |
     spread = top - low
     gap = gap / spread.clamp_min(_TINY)
     root_tau = _root(tau, losses.device)
+    shape = _check_shapes("tau", root_tau.shape, spread.shape)
     flat = (spread <= resolution * torch.maximum(top, -low)) | (root_tau == 0)
-    root_tau = root_tau.clamp_min(1e-15).expand(np.broadcast_shapes(root_tau.shape, spread.shape))
+    root_tau = root_tau.clamp_min(1e-15).expand(shape)
     return _Problem(gap, spread, count, root_tau, flat, present)
 
 

@@ -29,6 +29,7 @@ Numbers = npt.ArrayLike
 _STEPS = 24  # Newton steps; about ten are needed, and the value is flat at the optimum
 _LARGEST = 20_000_000  # numbers in one array of an enumeration
 
+_SATURATED = 1e3  # nats; in a larger ball the weights are the same, since e^-1000 is 0
 _ROUNDING = 1e-12  # differences below this share of their scale are no differences
 
 
@@ -87,6 +88,7 @@ def worst_mix(reference: Numbers, losses: Numbers, tau: Numbers) -> WorstMix:
     fixed = (spread <= 0) | (radius == 0)  # no loss can be gained, or no room to gain it
     gap = np.where(seen, (top - loss) / np.where(spread > 0, spread, 1), 0)
 
+    radius = np.minimum(radius, _SATURATED)
     u = _solve(share, seen, gap, radius)
     log_odds = u + np.log(-np.expm1(-u))  # ln(e^u - 1)
     scaled = _log(gap) + log_odds
@@ -99,7 +101,8 @@ def worst_mix(reference: Numbers, losses: Numbers, tau: Numbers) -> WorstMix:
     free = (loss == top) & (share == 0) & ~((loss == top) & seen).any(-1, keepdims=True)
     left = np.maximum(1 - weights.sum(-1, keepdims=True), 0)
     weights = weights + left * free / np.maximum(free.sum(-1, keepdims=True), 1)
-    weights = weights / weights.sum(-1, keepdims=True)
+    total = weights.sum(-1, keepdims=True)
+    weights = weights / np.where(fixed, 1, total)
     plain = (share * loss).sum(-1, keepdims=True)
     value = np.where(fixed, plain, top - spread * beyond)[..., 0]
     return WorstMix(value, np.where(fixed, share, weights))
@@ -109,10 +112,9 @@ def number_of_types(n: int, classes: int) -> int:
     """In how many ways n labels can fall on the classes: binom(n + C - 1, C - 1).
 
     Raises:
-        ValueError: n or classes is below 1, or there are too many to hold (20 million numbers).
+        ValueError: n or classes is below 1 or not whole, or there are too many to hold (20 million numbers).
     """
-    if n < 1 or classes < 1:
-        raise ValueError(f"n is {n} and classes {classes}: both must be at least 1")
+    n, classes = int(_counts("n", n)), int(_counts("classes", classes))
     number = math.comb(n + classes - 1, classes - 1)
     if number * classes > _LARGEST:
         raise ValueError(
@@ -208,9 +210,17 @@ def types_bound(classes: Numbers, n: Numbers, tau: Numbers) -> Floats:
     """``(n + 1)^C exp(-n tau)``, at most 1: bounds the probability that p leaves the ball around n drawn labels.
 
     Says something only for ``n tau > C ln(n + 1)``; see :func:`labels_needed`.
+
+    Args:
+        classes: Number of classes C, a whole number of at least 1; arrays broadcast.
+        n: Number of labels drawn, a whole number of at least 1.
+        tau: Radius of the ball in nats, finite and at least 0.
+
+    Raises:
+        ValueError: A number is out of its range.
     """
-    size = np.asarray(n, dtype=np.float64)
-    exponent = np.asarray(classes) * np.log1p(size) - size * _radius(tau)
+    size = _counts("n", n)
+    exponent = _counts("classes", classes) * np.log1p(size) - size * _radius(tau)
     bound: Floats = np.exp(np.minimum(exponent, 0))
     return bound
 
@@ -238,7 +248,8 @@ def labels_needed(classes: Numbers, tau: Numbers) -> npt.NDArray[np.int64]:
 def _solve(share: Floats, seen: npt.NDArray[np.bool_], gap: Floats, radius: Floats) -> Floats:
     """The u at which the divergence is tau, (..., 1); the right end of its bracket where it stays below tau."""
     best = (share * (seen & (gap == 0))).sum(-1, keepdims=True)
-    worst = np.maximum((share * (gap == 1)).sum(-1, keepdims=True), 1e-300)
+    worst = (share * (gap == 1)).sum(-1, keepdims=True)
+    worst = np.where(worst > 0, worst, 1)  # 0 only where all classes seen have one loss, and nothing is to solve
     # The divergence is at most u^2 / 8 (Hoeffding), and at least that of its two extreme classes. Where no class with
     # the largest loss was seen, it has a limit, reached within rounding once every e^u gap is large.
     low = np.sqrt(8 * np.maximum(radius, 1e-30))
@@ -292,6 +303,13 @@ def _finite(name: str, values: Numbers) -> Floats:
     numbers = np.asarray(values, dtype=np.float64)
     if not np.isfinite(numbers).all():
         raise ValueError(f"{name} must be finite numbers")
+    return numbers
+
+
+def _counts(name: str, values: Numbers) -> Floats:
+    numbers = np.asarray(values, dtype=np.float64)
+    if not (np.isfinite(numbers) & (numbers >= 1) & (numbers == np.floor(numbers))).all():
+        raise ValueError(f"{name} is {np.asarray(values)}: it counts, so give a whole number of at least 1")
     return numbers
 
 

@@ -135,12 +135,14 @@ class DomainPair:
         Below the threshold mixup lowers both errors on mixed data. (On the data themselves the chain always holds.)
 
         Returns:
-            The threshold, (...); infinite for equal priors, NaN where the variances differ (the remarks leave them out).
+            The threshold, (...); infinite for equal priors. NaN where the variances differ (the remarks leave them out),
+            and where the radius leaves no margin: one answer for every point is best there, with and without mixup.
         """
         d, sigma = np.asarray(self.d), np.asarray(self.sigma_plus)
-        with np.errstate(divide="ignore"):
-            threshold = (d * self.distance(radius) ** 2 / (2 * self.pair.log_odds * sigma**2)) ** 2
-        return np.where(sigma == np.asarray(self.sigma_minus), threshold, np.nan)
+        left = self.distance(radius)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            threshold = (d * left**2 / (2 * self.pair.log_odds * sigma**2)) ** 2
+        return np.where((sigma == np.asarray(self.sigma_minus)) & (left > 0), threshold, np.nan)
 
 
 class MixupErrors(NamedTuple):

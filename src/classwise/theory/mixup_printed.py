@@ -73,7 +73,9 @@ def printed_gap(classes: DomainPair, factor: Numbers = 1.0, radius: Numbers = 0.
     remarks leave out.
     """
     d, _, _, plus, minus = _numbers(classes)
-    steepness = printed_constant(classes) * plus * np.sqrt(np.asarray(factor)) / (d**1.5 * classes.distance(radius))
+    left = classes.distance(radius)
+    with np.errstate(divide="ignore", invalid="ignore"):  # without a distance nothing sensible is printed
+        steepness = printed_constant(classes) * plus * np.sqrt(np.asarray(factor)) / (d**1.5 * left)
     return np.where(plus == minus, np.abs(2 * ndtr(-steepness) - 1), np.nan)
 
 
@@ -81,7 +83,7 @@ def printed_chain_threshold(classes: DomainPair, radius: Numbers = 0.0) -> Float
     """A of remark 2, ``d^2 S^4 / (4 K^2 sigma^4)``, (...): for g from A to 1 the chain of class errors is to hold.
 
     Wrong: with this K it must be ``d^4``, as in B of remark 4 (see :meth:`DomainPair.chain_threshold`). The paper prints it for
-    natural training; a radius only takes ``2 radius`` off S. NaN where the variances differ.
+    natural training; a radius only takes ``2 radius`` off S. NaN where the variances differ or S is not above 0.
     """
     threshold: Floats = classes.chain_threshold(radius) / np.asarray(classes.d) ** 2
     return threshold

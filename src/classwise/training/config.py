@@ -11,6 +11,7 @@ from classwise.models import ModelBuilder, SmallCNN
 from classwise.objectives import AdversarialTraining, Objective
 from classwise.perturbation import NoPerturbation, Perturbation
 from classwise.policies import ClassPolicy, Uniform
+from classwise.repair import NoRepair, Repair
 from classwise.selection import BestSum, Selection
 from classwise.threat import ThreatModel
 from classwise.training.fit import check_fit
@@ -53,12 +54,14 @@ class TrainConfig:
     """Average of the weights."""
     selection: Selection = BestSum()
     """Which epoch is kept, by validation accuracy."""
+    repair: Repair = NoRepair()
+    """Change of the selected weights without training, fitted on validation images."""
     optimizer: Optimizer = SGD()
     """Optimiser."""
     schedule: Schedule = Constant()
     """Learning rate over training."""
     epochs: int = 30
-    """Passes over the training images."""
+    """Passes over the training images; 0 only where a repair without training follows."""
     batch_size: int = 128
     """Images of one step, over all processes."""
     balanced: bool = False
@@ -92,8 +95,17 @@ class TrainConfig:
             )
         if self.keep_every < 0:
             raise ValueError(f"keep_every {self.keep_every} must be at least 1, or 0 for none")
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1")
+        repaired = not isinstance(self.repair, NoRepair)
+        if self.epochs == 0 and repaired and self.repair.needs_start:
+            raise ValueError(
+                f"epochs 0 leave repair {self.repair.registered_name!r} nothing to do, which looks at what training changed: "
+                "train for an epoch at least, or use another repair"
+            )
+        if self.epochs < (0 if repaired else 1) or self.batch_size < 1:
+            alone = (
+                "" if repaired or self.epochs else " (0 epochs are for a repair without training: name one as repair)"
+            )
+            raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} must be at least 1{alone}")
         if not 0 <= self.seed < 1 << 31:
             raise ValueError(f"seed {self.seed} must lie in 0..2147483647")
         if any(not 0 <= kept <= self.epochs for kept in self.keep_epochs):

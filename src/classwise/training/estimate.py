@@ -29,19 +29,48 @@ def estimate(config: TrainConfig) -> str:
     steps = -(-len(roles.train) // config.batch_size)
     with runtime.session(config.seed):
         seconds = _seconds_per_step(config, runtime, roles)
-    # Each epoch also attacks the validation images, once more for averaged weights; a repair does before the first one.
-    attack = config.adversary.forwards() if config.objective.attacked else 0
-    per_image = seconds / config.batch_size / (attack + 1)
-    passes = config.epochs * (1 if isinstance(config.averaging, NoAveraging) else 2) + (1 if config.start else 0)
-    validation = passes * len(roles.validation) * per_image * (config.validation_attack.forwards() + 2)
-    if LOSSES & {*measured(config.policy.observes(), "validation")}:
-        validation += config.epochs * len(roles.validation) * per_image * (attack + 2)
-    total = config.epochs * steps * seconds + validation
+    total = forecast(config, roles, seconds / config.batch_size / _passes(config))
     return (
         f"{len(roles.train)} training and {len(roles.validation)} validation images; {config.epochs} epochs of {steps} "
         f"steps, {config.epochs * steps} in all; about {1000 * seconds:.0f} ms a step on {runtime.device} "
-        f"({runtime.precision}), {_spoken(total)} in all, validation included."
+        f"({runtime.precision}), {spoken(total)} in all, validation included."
     )
+
+
+def seconds_per_pass(config: TrainConfig, roles: Roles) -> float:
+    """Time of one image's pass forward and backward through the network of a run, from a few timed steps."""
+    runtime = Runtime(config.hardware)
+    with runtime.session(config.seed):
+        seconds = _seconds_per_step(config, runtime, roles)
+    return seconds / min(config.batch_size, len(roles.train)) / _passes(config)
+
+
+def forecast(config: TrainConfig, roles: Roles, per_pass: float) -> float:
+    """Seconds of a run, validation included, where one image's pass takes ``per_pass`` seconds.
+
+    Each epoch also attacks the validation images, once more for averaged weights; a repair does before the first one.
+    """
+    attack = _passes(config) - 1
+    steps = -(-len(roles.train) // config.batch_size)
+    training = config.epochs * steps * config.batch_size * (attack + 1)
+    runs = config.epochs * (1 if isinstance(config.averaging, NoAveraging) else 2) + (1 if config.start else 0)
+    validation = runs * len(roles.validation) * (config.validation_attack.forwards() + 2)
+    validation += config.repair.passes() * len(roles.validation) * (config.validation_attack.forwards() + 2)
+    if LOSSES & {*measured(config.policy.observes(), "validation")}:
+        validation += config.epochs * len(roles.validation) * (attack + 2)
+    return (training + validation) * per_pass
+
+
+def spoken(seconds: float) -> str:
+    """A time in words."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _passes(config: TrainConfig) -> int:
+    """Passes of an image through the network in a step: those of the attack and one for the step."""
+    return 1 + (config.adversary.forwards() if config.objective.attacked else 0)
 
 
 def _seconds_per_step(config: TrainConfig, runtime: Runtime, roles: Roles) -> float:
@@ -63,12 +92,13 @@ def _seconds_per_step(config: TrainConfig, runtime: Runtime, roles: Roles) -> fl
     knobs = all_knobs(config.policy, state, data.num_groups, runtime.device)
     meter = Meter(measured(config.policy.observes(), "train"), runtime)
     began = 0.0
+    last = max(config.epochs - 1, 0)  # by when all that begins late has begun
     with default_progress().task("time a few steps", 1 + TIMED_STEPS) as advance:
         for i in range(1 + TIMED_STEPS):
             if i == 1:
                 _wait(runtime)
                 began = time.perf_counter()
-            state = stepper(batch, knobs, state, config.epochs - 1, meter)  # by when all that begins late has begun
+            state = stepper(batch, knobs, state, last, meter)
             advance()
     _wait(runtime)
     return (time.perf_counter() - began) / TIMED_STEPS
@@ -77,9 +107,3 @@ def _seconds_per_step(config: TrainConfig, runtime: Runtime, roles: Roles) -> fl
 def _wait(runtime: Runtime) -> None:
     if runtime.device.type == "cuda":
         torch.cuda.synchronize(runtime.device)
-
-
-def _spoken(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from classwise.averaging.base import Weights
 from classwise.data import ClassData, Loader, Roles
 from classwise.evaluation.collect import Evaluator
 from classwise.metrics import ClassTable
 from classwise.policies.base import all_knobs
 from classwise.progress import Advance, Progress
+from classwise.repair import Bench, NoRepair
 from classwise.runs import RunDirectory
 from classwise.runs import checkpoints as shelf
 from classwise.runs.acted import first_acts
@@ -29,6 +31,10 @@ from classwise.training.observe import LOSSES, measured
 from classwise.training.runtime import Runtime
 from classwise.training.state import STREAMS, TrainState
 from classwise.training.step import Network, Stepper
+
+
+def _untold(units: int = 1, note: str = "") -> None:
+    """Shows no progress."""
 
 
 class Trainer:
@@ -44,7 +50,8 @@ class Trainer:
         teacher: The network that ``config.teacher`` names.
 
     Raises:
-        ValueError: The policy needs groups that are the labels, and they are not.
+        ValueError: The policy needs groups that are the labels, and they are not; or the network is none that the repair
+            can change.
     """
 
     def __init__(
@@ -116,6 +123,7 @@ class Trainer:
             batch_size=config.batch_size,
             device=runtime.device,
         )
+        config.repair.refuse(inner, self._bench(inner))
 
     def fit(self, progress: Progress) -> None:
         """Train to the last epoch, from the last checkpoint where there is one."""
@@ -127,6 +135,7 @@ class Trainer:
             advance(state.step)
             while state.epochs_done < config.epochs and not self._content():
                 self._epoch(advance)
+        repaired = {} if isinstance(config.repair, NoRepair) else {"repaired": self._repair(progress)}
         if self.runtime.is_main:
             best = {name: epochs for name, (_, epochs) in state.best.items()}
             self.directory.set_status(
@@ -136,6 +145,7 @@ class Trainer:
                 selected=best,
                 stopped_by_policy=state.epochs_done < config.epochs,
                 acted=first_acts(self.directory.events.read("epoch")),
+                **repaired,
             )
         self.runtime.barrier()
 
@@ -150,8 +160,13 @@ class Trainer:
             self.directory.set_status("running")
             self.directory.events.cut(0)
         policy = self.config.policy
-        if self.config.start or (policy.looks_first() and measured(policy.observes(), "validation")):
+        scores = {}
+        looks = policy.looks_first() and measured(policy.observes(), "validation")
+        if self.config.start or not self.config.epochs or looks:
             table = self._validate(self.state.network.inner, progress)
+            if not self.config.epochs:
+                scores = {"best": self.config.selection.score(table, 0)}
+                self.state.best = {"best": (scores["best"], 0)}
             stats = self._validation_stats(table, epoch=-1) if policy.looks_first() else stats
             if self.runtime.is_main:
                 self.directory.events.append("start", validation={"raw": _plain(table)})
@@ -159,7 +174,7 @@ class Trainer:
         self.state.policy = policy.on_start(self.state.policy, stats)
         self.state.average = self.config.averaging.begin(self.state.network.inner.state_dict())
         if self.runtime.is_main:
-            self._save(scores={})
+            self._save(scores)
 
     def _warn_if_not_robust(self, table: ClassTable) -> None:
         robust, chance = table.class_mean, 1 / self.roles.validation.num_classes
@@ -275,7 +290,55 @@ class Trainer:
         checkpoints.point("last", number)
         every = self.config.keep_every
         kept = range(every, number + 1, every) if every else ()
-        checkpoints.prune(keep={*self.config.keep_epochs, *kept})
+        first = (0,) if self.config.repair.needs_start else ()
+        checkpoints.prune(keep={*self.config.keep_epochs, *kept, *first})
+
+    def _repair(self, progress: Progress) -> bool:
+        """Fit the repair to the selected weights; whether it found better ones, which are then the run's.
+
+        Nothing of it is kept before it is done: a run that was killed meanwhile begins it again, and ends alike.
+        """
+        config, began = self.config, time.perf_counter()
+        weights, first, which, epochs = self._to_repair()
+        network = copy.deepcopy(self.state.network.inner)
+        with progress.task(f"repair {config.repair.registered_name}", config.repair.passes()) as advance:
+            found = config.repair.fit(self._bench(network, advance), weights, first)
+        if not self.runtime.is_main:
+            return found.is_better
+        self.directory.events.append(
+            "repair",
+            name=config.repair.registered_name,
+            of={"weights": which, "epochs": epochs},
+            better=found.is_better,
+            fitted=dict(found.fitted),
+            tried=found.tried,
+            scores=found.scores,
+            validation={"before": _plain(found.before), "after": _plain(found.after)},
+            seconds=time.perf_counter() - began,
+        )
+        if found.is_better:
+            scores = {"best": config.selection.score(found.after, max(epochs - 1, 0))}
+            facts = {"name": config.repair.registered_name, "of": which, "fitted": dict(found.fitted)}
+            meta = {"epochs": epochs, "step": self.state.step, **self.facts, "scores": scores, "repair": facts}
+            made = shelf.Checkpoint(model=found.weights, averaged={}, state={}, meta=meta)
+            shelf.save(self.directory.checkpoints.repaired_path(epochs), made)
+        return found.is_better
+
+    def _to_repair(self) -> tuple[Weights, Weights, str, int]:
+        """Weights of the selected epoch and, where they are needed, of the start; which the former are, and their epoch."""
+        self.runtime.barrier()  # until the main process has written them
+        which = "averaged" if "averaged" in self.state.best else "best"
+        epochs = self.state.best[which][1]
+        found = shelf.load(self.directory.checkpoints.path(epochs))
+        first = shelf.load(self.directory.checkpoints.path(0)).model if self.config.repair.needs_start else {}
+        weights, first = (
+            {name: value.to(self.runtime.device) for name, value in each.items()}
+            for each in (found.averaged if which == "averaged" else found.model, first)
+        )
+        return weights, first, "averaged" if which == "averaged" else "raw", epochs
+
+    def _bench(self, network: nn.Module, advance: Advance = _untold) -> Bench:
+        return Bench(network, self.roles.validation, self.evaluator, advance)
 
     def _average(self, signal: Mapping[str, Tensor]) -> None:
         self.state.average = self.config.averaging.update(

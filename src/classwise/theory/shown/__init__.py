@@ -6,6 +6,7 @@ from classwise.theory.shown.faal import FAAL
 from classwise.theory.shown.frl_arxiv import FRLv1
 from classwise.theory.shown.frl_figure2 import FRLFigure2
 from classwise.theory.shown.frl_icml import FRLICML
+from classwise.theory.shown.frontier_figure import FrontierFigure
 from classwise.theory.shown.mixup import DomainMixup
 from classwise.theory.shown.mixup_figures import MixupFigure1, MixupFigure2
 from classwise.theory.shown.noisy_feature import CFA
@@ -19,6 +20,7 @@ __all__ = [
     "DomainMixup",
     "FRLFigure2",
     "FRLv1",
+    "FrontierFigure",
     "MixupFigure1",
     "MixupFigure2",
     "Panel",

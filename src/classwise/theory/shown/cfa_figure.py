@@ -122,8 +122,8 @@ class CFAFigure1(TheoryFigure):
             f"both at {best:.3f}, where they are {start.minus:.3f} and {start.plus:.3f}."
         )
         onwards = (
-            f"From there to w = {self.w_max:g}, clean accuracy changes by {100 * (end.minus - start.minus):+.2f} in class -1 and by "
-            f"{100 * (end.plus - start.plus):+.2f} in class +1, robust accuracy at radius {self.radius:g} by "
+            f"From there to w = {self.w_max:g}, clean accuracy changes by {100 * (end.minus - start.minus):+.2f} in class -1 and "
+            f"by {100 * (end.plus - start.plus):+.2f} in class +1, robust accuracy at radius {self.radius:g} by "
             f"{100 * (last.minus - robust.minus):+.2f} and {100 * (last.plus - robust.plus):+.2f} (in points)."
         )
         attacked = (

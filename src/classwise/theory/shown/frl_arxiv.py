@@ -13,6 +13,7 @@ from classwise.theory.frl_icml import flip_radius, increase
 from classwise.theory.gaussian_mixture import GaussianPair
 from classwise.theory.shown.base import Row, TheoryModel
 from classwise.theory.shown.class_rows import as_numbers, class_rows
+from classwise.theory.shown.remarks import TOO_SMALL, proven_sign
 
 _UNSTATED = "the paper states no number"
 
@@ -70,7 +71,9 @@ class FRLv1(TheoryModel):
             raise ValueError(
                 f"eta {self.eta:g} is out of range: at least 0, since its sign swaps with the class already"
             )
-        if not (0 < self.radius < self.gamma < math.inf and self.eta <= self.radius):
+        if not 0 < self.gamma < math.inf:
+            raise ValueError(f"gamma {self.gamma:g} is out of range: above 0 and finite, it is a mean")
+        if not (0 < self.radius < self.gamma and self.eta <= self.radius):
             raise ValueError(
                 f"radius {self.radius:g} is out of range: above 0, at least eta {self.eta:g} and below gamma {self.gamma:g}, "
                 "since robust training keeps the robust features and leaves out the others"
@@ -201,10 +204,15 @@ class FRLv1(TheoryModel):
         bound = frl_arxiv.printed_eq12(self.m, self.gamma, self.d, self.ratio, self.sigma)
         omega = float(frl_arxiv.omega(classes, self.radius))
         held = ", above it here" if omega >= bound else ": wrong here"
+        held = held if math.isfinite(omega) else f"; the gaps are {TOO_SMALL}"
         return [
             Row("increase of the error, class +1", float(change.plus)),
             Row("increase of the error, class -1", float(change.minus)),
-            Row("growth of the gap between the errors", float(change.gap), remark="corollary 1: above 0, right"),
+            Row(
+                "growth of the gap between the errors",
+                float(change.gap),
+                remark=proven_sign("corollary 1: above 0", float(change.gap)),
+            ),
             Row("Omega", omega, float(bound), remark=f"eq. 12, a lower bound with its constants taken as 1{held}"),
             Row("Omega, limit for K to 1", float(limit), 0.0, remark="the bound of eq. 12 falls to 0"),
             Row(

@@ -13,6 +13,7 @@ from classwise.theory.frl_terms import expressiveness, printed_errors
 from classwise.theory.gaussian_mixture import GaussianPair
 from classwise.theory.shown.base import Row, TheoryModel
 from classwise.theory.shown.class_rows import as_numbers, class_rows
+from classwise.theory.shown.remarks import TOO_SMALL, proven_sign
 
 
 @register("theory", "frl-icml")
@@ -59,7 +60,9 @@ class FRLICML(TheoryModel):
             )
         if not 0 < self.sigma < math.inf:
             raise ValueError(f"sigma {self.sigma:g} is out of range: above 0, it is a standard deviation")
-        if not 0 < self.radius < self.eta < math.inf:
+        if not 0 < self.eta < math.inf:
+            raise ValueError(f"eta {self.eta:g} is out of range: above 0 and finite, it is a mean")
+        if not 0 < self.radius < self.eta:
             raise ValueError(
                 f"radius {self.radius:g} is out of range: above 0 and below eta {self.eta:g}, or robust training is natural "
                 "training or has no feature left"
@@ -133,14 +136,21 @@ class FRLICML(TheoryModel):
         """Corollary 1, what it costs, and where the order of the classes turns."""
         classes = self._classes()
         natural, robust = classes.best_linear(), classes.best_linear(self.radius)
-        change = frl_icml.increase(classes, self.radius)
+        plus, minus = as_numbers(frl_icml.increase(classes, self.radius))
         before, after = (float(classes.errors(each).average()) for each in (natural, robust))
+        price = after / before if before > 0 else math.nan
         flips = [float(frl_icml.flip_radius(classes, each)) for each in (natural, robust)]
         return [
-            Row("increase of the error, class +1", float(change.plus), remark="corollary 1: above 0, right"),
-            Row("increase of the error, class -1", float(change.minus), remark="corollary 1: below 0, right"),
+            Row("increase of the error, class +1", plus, remark=proven_sign("corollary 1: above 0", plus)),
             Row(
-                "average error, robust over natural training", after / before, remark="the price; the paper names none"
+                "increase of the error, class -1",
+                minus,
+                remark=proven_sign("corollary 1: below 0", minus, above=False),
+            ),
+            Row(
+                "average error, robust over natural training",
+                price,
+                remark="the price; the paper names none" + (f"; {TOO_SMALL}" if math.isnan(price) else ""),
             ),
             Row("natural training, test radius of equal robust errors", flips[0], remark="beyond it class -1 is worse"),
             Row("robust training, test radius of equal robust errors", flips[1], remark="beyond it class -1 is worse"),
@@ -153,29 +163,40 @@ class FRLICML(TheoryModel):
         length = math.sqrt(self.m * self.gamma**2 + self.d * self.eta**2)
         natural = as_numbers(printed_errors(expressiveness(length, self.ratio, self.sigma), self.ratio))
         robust = as_numbers(frl_icml.printed_theorem_2(self.d, self.eta, self.ratio, self.sigma, self.radius))
-        change = frl_icml.increase(classes, self.radius)
+        plus, minus = as_numbers(frl_icml.increase(classes, self.radius))
         chain = frl_icml.printed_theorem_3(*shape, self.radius)
         threshold = float(frl_icml.both_rise_threshold(self.d, self.eta, self.ratio, self.sigma, self.radius))
-        rises = change.minus > 0
-        holds = chain.left > chain.right
+        rises = ", so here" if minus > 0 else ": wrong here, class -1 gains" if minus < 0 else f"; {TOO_SMALL}"
+        holds = (
+            ", which holds here"
+            if chain.left > chain.right
+            else ": wrong here"
+            if chain.right > 0
+            else f"; {TOO_SMALL}"
+        )
         right = _both("proof of theorem 3: right")
         name = "with weak features, "
         nat, rob = classes.best_linear(), classes.best_linear(self.radius)
         return [
             *class_rows(name + "natural training, error", classes, nat, 0, samples, seed, natural, right),
             *class_rows(name + "robust training, error", classes, rob, 0, samples, seed, robust, right),
-            Row(name + "increase of the error, class +1", float(change.plus), remark="appendix A.3: above 0, right"),
+            Row(
+                name + "increase of the error, class +1",
+                plus,
+                remark=proven_sign("appendix A.3: above 0", plus),
+            ),
             Row(
                 name + "increase of the error, class -1",
-                float(change.minus),
-                remark="appendix A.3: above 0" + (", so here" if rises else ": wrong here, class -1 gains"),
+                minus,
+                remark="appendix A.3: above 0" + rises,
             ),
             Row(
                 name + "growth of the gap between the errors",
                 float(chain.left),
                 float(chain.right),
-                remark="theorem 3: above 0, right; its proof claims more than the printed number"
-                + (", which holds here" if holds else ": wrong here"),
+                remark=proven_sign("theorem 3: above 0", float(chain.left))
+                + "; its proof claims more than the printed number"
+                + holds,
             ),
             Row(
                 "m gamma^2 above which both errors rise",

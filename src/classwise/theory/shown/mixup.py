@@ -8,7 +8,7 @@ import numpy as np
 
 from classwise.configuration import config
 from classwise.registry import register
-from classwise.theory.gaussian_mixture import ClassErrors, Linear
+from classwise.theory.gaussian_mixture import INTERIOR, ClassErrors, Linear
 from classwise.theory.mixup import (
     DomainPair,
     MixupErrors,
@@ -20,6 +20,7 @@ from classwise.theory.mixup import (
 from classwise.theory.mixup_printed import printed_chain_threshold, printed_errors, printed_gap, printed_threshold
 from classwise.theory.mixup_random import best_linear_random, random_errors, random_factors
 from classwise.theory.shown.base import Row, TheoryModel
+from classwise.theory.shown.remarks import course
 from classwise.theory.simulate import Simulated, simulate_pair
 
 NOT_STATED = "the paper states no parameters"
@@ -106,7 +107,8 @@ class DomainMixup(TheoryModel):
                 rows += self._training(kind, radius, samples, seed)
         if self.radius > 0:
             natural = errors_of_mixup(classes.pair, factor, self.radius, 0.0)
-            remark = "the abstract says that this gap shrinks too; for unequal variances and priors it can grow"
+            found = course(_size(natural.plain), _size(natural.original))
+            remark = f"the abstract says that this gap shrinks too; here it {found}"
             rows += [
                 Row("adversarial training: natural gap, plain", _size(natural.plain), remark=remark),
                 Row("adversarial training: natural gap, mixup, original data", _size(natural.original), remark=remark),
@@ -120,10 +122,14 @@ class DomainMixup(TheoryModel):
         plain, mixed = pair.best_linear(radius), pair.best_linear(radius, factor)
         random = best_linear_random(pair, self.beta, radius)
         errors = errors_of_mixup(pair, factor, radius)
-        wrong = "" if alike or self.d == 1 else "; a factor d missing before sigma_+ sigma_- S, and d^2 in the root"
-        if classes.distance(radius) <= 0:
-            wrong = "; it does not hold: the radius leaves no margin, and no two weights are alike"
-        theorem = ("theorem 4, eq. 19" if adversarial else "theorem 3, eq. 28") + wrong
+        printed = float(printed_threshold(classes, factor, radius))
+        theorem = "theorem 4, eq. 19" if adversarial else "theorem 3, eq. 28"
+        outside = self._outside(mixed, radius)
+        if outside:
+            theorem += f"; it does not hold: {outside}"
+        elif not alike and self.d > 1:
+            theorem += "; a factor d missing before sigma_+ sigma_- S, and d^2 in the root"
+            theorem += ", which is that of a negative number here" if np.isnan(printed) else ""
 
         def pairwise(
             what: str,
@@ -148,12 +154,19 @@ class DomainMixup(TheoryModel):
             ]
 
         proposition = f"proposition {2 if adversarial else 1}" if alike else "propositions are for equal variances"
+        outside = self._outside(plain, radius)
+        if alike and outside:
+            proposition += f"; it does not hold: {outside}"
+        effective = float(effective_factor(pair, random, radius))
+        no_factor = (
+            "one answer for every point is best" if random.status != INTERIOR else "every g gives this classifier"
+        )
         return [
             Row(f"{kind} offset t = b / w, plain", float(classes.threshold(plain))),
             Row(
                 f"{kind} offset t = b / w, mixup",
                 float(classes.threshold(mixed)),
-                float(printed_threshold(classes, factor, radius)),
+                printed,
                 remark=theorem,
             ),
             *pairwise(
@@ -163,11 +176,11 @@ class DomainMixup(TheoryModel):
                 "mixup, mixed data", errors.mixed, printed_errors(classes, factor, radius), mixed, theorem, self.lam
             ),
             *pairwise("mixup, original data", errors.original, None, mixed, "not in the paper"),
-            *self._gaps(kind, radius, errors),
+            *self._gaps(kind, radius, errors, outside),
             Row(
                 f"{kind} effective g of a random share",
-                float(effective_factor(pair, random, radius)),
-                remark="not in the paper",
+                effective,
+                remark="not in the paper" + (f"; none: {no_factor}" if np.isnan(effective) else ""),
             ),
             *pairwise("random share, original data", pair.errors(random, radius), None, random, "not in the paper"),
             Row(
@@ -177,9 +190,20 @@ class DomainMixup(TheoryModel):
             ),
         ]
 
-    def _gaps(self, kind: str, radius: float, errors: MixupErrors) -> list[Row]:
+    def _outside(self, classifier: Linear, radius: float) -> str:
+        """Why the formulas of the paper do not speak of a best classifier; nothing where they do."""
+        constant, no_margin = classifier.status != INTERIOR, self.classes.distance(radius) <= 0
+        reasons = ["the radius leaves no margin"] if no_margin else []
+        if constant:
+            reasons.append("one answer for every point is best")
+        elif no_margin and self.d > 1:
+            reasons.append("the best classifier looks at one feature alone")
+        return ", and ".join(reasons)
+
+    def _gaps(self, kind: str, radius: float, errors: MixupErrors, outside: str) -> list[Row]:
         """Rows of the remarks: differences, averages, and where a chain of inequalities holds."""
         classes, factor, adversarial = self.classes, float(variance_factor(self.lam)), kind == "adversarial"
+        change = course(_size(errors.plain), _size(errors.original))
         rows = []
         for what, found, g, equation in (
             ("plain", errors.plain, 1.0, 22 if adversarial else 16),
@@ -188,11 +212,17 @@ class DomainMixup(TheoryModel):
             printed = float(printed_gap(classes, g, radius))
             told = not np.isnan(printed)
             remark = (
-                f"eq. {equation}: the term that both errors share is dropped" if told else "remarks: equal variances"
+                f"eq. {equation}: {outside or 'the term that both errors share is dropped'}"
+                if told
+                else "remarks: equal variances"
             )
             rows.append(Row(f"{kind} gap, {what}", _size(found), printed if told else None, remark=remark))
         rows += [
-            Row(f"{kind} gap, mixup, original data", _size(errors.original), remark="not in the paper; shrinks too"),
+            Row(
+                f"{kind} gap, mixup, original data",
+                _size(errors.original),
+                remark=f"not in the paper; {'shrinks too' if change == 'shrinks' else change}",
+            ),
             Row(f"{kind} average error, plain", float(errors.plain.average(self.prior))),
             Row(
                 f"{kind} average error, mixup, original data",
@@ -207,11 +237,21 @@ class DomainMixup(TheoryModel):
                     f"{kind} least g for the chain of errors on mixed data",
                     right,
                     right if adversarial else float(printed_chain_threshold(classes)),
-                    remark=("remark 4, B: right" if adversarial else "remark 2, A: has d^2 where d^4 is right")
-                    + "; above 1 it holds for no lambda, and both mixed errors are below the plain ones",
+                    remark=self._chain(right, errors, adversarial),
                 )
             )
         return rows
+
+    def _chain(self, least: float, errors: MixupErrors, adversarial: bool) -> str:
+        """What is to be said of the least g for the chain of errors on mixed data."""
+        number = "remark 4, B: right" if adversarial else "remark 2, A: has d^2 where d^4 is right"
+        if not adversarial and self.d == 1:
+            number = "remark 2, A: right for one feature"
+        swapped = ", with the classes swapped as the prior is below 1/2" if self.prior < 0.5 else ""
+        lower = errors.mixed.plus < errors.plain.plus and errors.mixed.minus < errors.plain.minus
+        holds = "the chain holds here" if float(variance_factor(self.lam)) >= least else "the chain does not hold here"
+        found = "above 1 it holds for no mixture" if least > 1 else holds
+        return f"{number}{swapped}; {found}" + (", and both mixed errors are below the plain ones" if lower else "")
 
 
 def _size(errors: ClassErrors) -> float:

@@ -20,6 +20,25 @@ def lines(model: TheoryModel, rows: Sequence[Row]) -> list[str]:
         model: The model.
         rows: What its ``rows`` gave.
     """
+    return [each for part in _parts(model, rows) for each in part]
+
+
+def picture(model: TheoryModel, rows: Sequence[Row], title: str) -> str:
+    """What :func:`lines` gives as an SVG file, whatever the terminal's width; sentences are wrapped to the table.
+
+    Args:
+        model: The model.
+        rows: What its ``rows`` gave.
+        title: The title of the window.
+    """
+    from classwise.report.terminal import terminal_svg
+
+    above, table, below = _parts(model, rows, plain=True)
+    return terminal_svg([*above, *table, "", *below], title, max(map(len, table)))
+
+
+def _parts(model: TheoryModel, rows: Sequence[Row], plain: bool = False) -> tuple[list[str], list[str], list[str]]:
+    """What stands above the table, the table, and what stands below it."""
     from classwise.report.tables import text
 
     remarks = {
@@ -39,7 +58,7 @@ def lines(model: TheoryModel, rows: Sequence[Row]) -> list[str]:
     ]
     drawn = [f"Simulated: {' or '.join(f'{n:,}' for n in draws)} draws each; 95 % Wilson intervals."] if draws else []
     notes = [f"({number}) {remark}" for remark, number in remarks.items()]
-    return [model.paper, *parameters(model), *text([table]).splitlines(), *drawn, *notes]
+    return [model.paper, *parameters(model)], text([table], plain).splitlines(), [*drawn, *notes]
 
 
 def as_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -1,0 +1,155 @@
+"""An experiment: a table of a paper, and for each of its rows and columns what is trained and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from classwise.experiments.measures import Measure
+from classwise.published import Cell, cells
+from classwise.registry import did_you_mean
+from classwise.training import TrainConfig
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained, in the size of the paper.
+
+    Args:
+        name: Short name, for folders; different trainings of an experiment have different names.
+        config: The whole configuration, its ``start`` empty.
+        start: The training that this one starts from, for repairs. As with ``classwise finetune`` the problem (data,
+            split, network, threat, augmentation, batch size, hardware) then comes from there.
+        public: The file of weights that the paper began with, in words, where the paper did not say how to train it.
+            In the paper's size such a network is never trained here, it must be given; in other sizes ``config``
+            stands in for it.
+    """
+
+    name: str
+    config: TrainConfig
+    start: Training | None = None
+    public: str = ""
+
+    def __post_init__(self) -> None:
+        assert not self.config.start, f"{self.name}: the start is another Training"
+        assert not (self.start and self.public), f"{self.name}: a public checkpoint starts from nothing"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Args:
+        name: As in the stored cells of the paper.
+        training: What is measured in it.
+        checkpoint: Which checkpoint; see :meth:`classwise.Run.checkpoint`.
+        block: The columns of this block belong to the row. A row that names its quantity and columns that name classes
+            are two blocks; so are two data sets with a column each.
+        printed: Whether the paper has the row.
+    """
+
+    name: str
+    training: Training
+    checkpoint: str = "selected"
+    block: str = ""
+    printed: bool = True
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Args:
+        name: As in the stored cells of the paper.
+        measure: What is measured.
+        block: The rows of this block belong to the column.
+        printed: Whether the paper prints numbers in it; it does not where it shows a picture.
+    """
+
+    name: str
+    measure: Measure
+    block: str = ""
+    printed: bool = True
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or a figure of a paper.
+
+    Args:
+        name: Such as "faal-table2".
+        paper: Short name; see :mod:`classwise.published`.
+        table: Such as "table2" or "figure3".
+        shows: What is compared, in a sentence.
+        source: Where the settings come from.
+        assumed: What had to be assumed, since the paper does not say, one sentence each.
+        rows: Rows in the order of the paper.
+        columns: Columns in the order of the paper.
+        paper_runs: Runs that a number of the paper is the mean of; 1 where it does not say.
+        picture: What is drawn beside the table: bars of every class for each row, the course of each column that is
+            followed over epochs, or each column over the rows of a sweep.
+    """
+
+    name: str
+    paper: str
+    table: str
+    shows: str
+    source: str
+    assumed: tuple[str, ...]
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    paper_runs: int = 1
+    picture: Literal["", "bars", "curves", "sweep"] = ""
+
+    def __post_init__(self) -> None:
+        seen = [(row.name, row.block) for row in self.rows]
+        assert len(set(seen)) == len(seen), f"{self.name}: a row stands twice"
+        named: dict[str, Training] = {}
+        for training in self.trainings():
+            assert named.setdefault(training.name, training) == training, f"{self.name}: two are called {training.name}"
+
+    def trainings(self) -> tuple[Training, ...]:
+        """Every training once, a start before what starts from it."""
+        found: dict[str, list[Training]] = {}
+        for row in self.rows:
+            chain = [row.training]
+            while chain[0].start is not None:
+                chain.insert(0, chain[0].start)
+            for training in chain:
+                same = found.setdefault(training.name, [])
+                if training not in same:
+                    same.append(training)
+        return tuple(training for same in found.values() for training in same)
+
+    def cells(self) -> tuple[tuple[Row, Column], ...]:
+        """Every cell: a row with a column of its block."""
+        return tuple((row, column) for row in self.rows for column in self.columns if row.block == column.block)
+
+    def printed(self, row: Row, column: Column) -> Cell | None:
+        """What the paper has in a cell; None where it has no such cell."""
+        if not (row.printed and column.printed):
+            return None
+        found = [each for each in cells(self.paper, self.table) if (each.row, each.column) == (row.name, column.name)]
+        return found[0] if found else None
+
+    def only(self, patterns: Sequence[str]) -> Experiment:
+        """The experiment with the rows that match one of the patterns (``*`` for anything, in any case); () for all.
+
+        Raises:
+            ValueError: A pattern matches no row.
+        """
+        if not patterns:
+            return self
+        names = [row.name for row in self.rows]
+        for pattern in patterns:
+            if not any(_matches(name, pattern) for name in names):
+                raise ValueError(
+                    f"{self.name} has no row {pattern!r}{did_you_mean(pattern, names)}; its rows: {'; '.join(dict.fromkeys(names))}"
+                )
+        return replace(self, rows=tuple(row for row in self.rows if any(_matches(row.name, each) for each in patterns)))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name.lower(), pattern.lower())
