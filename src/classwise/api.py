@@ -18,6 +18,7 @@ from classwise.configuration import replace, to_plain
 from classwise.data import ClassData, Dataset, GivenData, Roles
 from classwise.data.duplicates import warn_of_duplicates
 from classwise.data.imbalance import WORTH_SAYING, describe_balance, imbalance
+from classwise.data.known import warn_beyond
 from classwise.data.roles import roles_of
 from classwise.evaluation import AuditResult, Comparison, compare_audits, shards
 from classwise.evaluation.admission import check_model
@@ -89,6 +90,7 @@ def train(
                 f"classwise finetune MODEL --recipe {config.recipe or 'RECIPE'}"
             )
         data = data or config.data.load()
+        warn_beyond(config.data, [config.threat])
         roles = roles_of(data, config.split)
         progress = progress or default_progress()
         with runtime.session(config.seed):
@@ -216,6 +218,7 @@ def audit(
     )
     if not all(isinstance(each, ThreatModel) for each in threats):
         raise ValueError(f"threat {threat!r} is no threat model: write classwise.linf('8/255') or classwise.l2(0.5)")
+    warn_beyond(data.source if isinstance(data, Dataset) else config.data if config is not None else None, threats)
     plan = plan_audit(
         images,
         model=subject.described,

@@ -1,5 +1,6 @@
 """The Gaussian pair as a data set: what is drawn, and that the exact errors are those an audit finds."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,23 @@ def test_an_ordinary_recipe_with_a_class_policy_runs(tmp_path: Path) -> None:
     run = cw.train(config, tmp_path / "run", progress=cw.progress.Silent())
     assert cw.Run(tmp_path / "run").dataset.test.checksum() == config.data.load().test.checksum()
     assert run.audit(attacks="fgsm", progress=cw.progress.Silent()).table().names == ("+1", "-1")
+
+
+def test_training_and_audits_beyond_the_room_say_so(tmp_path: Path) -> None:
+    source = GaussianPairData(n_train=80, n_test=40)
+    largest = source.room * source.unit
+    config = cw.recipe(
+        "digits-pgd-at",
+        data=source,
+        model=cw.models.Linear(),
+        epochs=1,
+        split=Split(at_least=4),
+        threat=cw.linf(2 * largest),
+    )
+    with pytest.warns(UserWarning, match="leave room for attacks up to"):
+        run = cw.train(config, tmp_path / "run", progress=cw.progress.Silent())
+    with pytest.warns(UserWarning, match="leave room for attacks up to"):
+        cw.audit(run, attacks="fgsm", progress=cw.progress.Silent())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cw.audit(run, threat=[cw.linf(largest), cw.l2(1.0)], attacks="fgsm", progress=cw.progress.Silent())

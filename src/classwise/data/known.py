@@ -9,7 +9,9 @@ range, less than once in a million values.
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,7 @@ from classwise.configuration import config
 from classwise.data.dataset import ClassData, Dataset
 from classwise.data.source import DataSource
 from classwise.radius import Radius
+from classwise.threat import ThreatModel
 
 Floats = npt.NDArray[np.float64]
 
@@ -200,3 +203,11 @@ def for_images(weight: Floats, bias: Floats, unit: float) -> tuple[Floats, Float
 def as_weights(weight: Floats, bias: Floats) -> LinearWeights:
     """As float32 tensors."""
     return LinearWeights(torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32)))
+
+
+def warn_beyond(source: object, threats: Iterable[ThreatModel]) -> None:
+    """Warn of attacks for which the exact errors of a data source no longer hold; other sources are passed over."""
+    for threat in threats:
+        told = source.beyond(threat.radius) if isinstance(source, KnownTruth) and threat.norm == "linf" else ""
+        if told:
+            warnings.warn(f"{told}; give a smaller radius to compare with them", stacklevel=3)
