@@ -62,6 +62,7 @@ def main(
             number: {batch: measured(images, batch, rounds, number) for batch in batches} for number in threads
         },
     }
+    torch.set_num_threads(threads[0])
     there = ("torchvision",) if of_torchvision() is not None else ()
     write_result("loader", figures, out, ("pillow", *there))
 
