@@ -490,10 +490,9 @@ the classes of FRL's first version under attack at radius 0.4, with the places o
   average of {average["natural"]}. Moving its threshold does not mend that; with mixup the average is {average["natural mixup"]}.
 - Class-wise radii, larger for the class that is better as CFA chooses them, walk the other way, past the end of the curve: a
   larger radius in training protects its own class. The worst class has {worst["class-wise radii"]} and the average is
-  {average["class-wise radii"]}. CFA's networks gain by what a linear classifier does not have, such as less over-fitting.
-- TRADES, natural error plus `beta` times boundary error, rewards a classifier that is wrong everywhere and by a wide margin no
-  less than one that is right: with errors in place of its smooth loss, `beta = 6` ends here with one answer for all points,
-  an average of {average["TRADES"]}.
+  {average["class-wise radii"]}. This is about linear classifiers; what such radii do to a network, only audits tell.
+- TRADES lowers natural error plus `beta` times boundary error. With errors in place of its smooth loss, one answer for all
+  points has no boundary error at all, and for `beta = 6` it is best here: an average of {average["TRADES"]}.
 - Several roads lead to the same place. Equal errors are what class weights in the ratio `sp : sm` give, here `2 : 1`, and a ball
   that allows these weights (FAAL's `tau = 0.5` does) stops there too. The weights and the ball above are smaller.
 - What the curve is not: networks have other directions and bent borders, and training sees samples instead of a distribution.
