@@ -269,3 +269,12 @@ def test_mistakes_are_named():
         worst_mix(SHARES, [0.0, 1.0], 0.1)
     with pytest.raises(ValueError, match="no number of labels suffices"):
         labels_needed(3, 0.0)
+
+
+@pytest.mark.parametrize("tau", [0.1, 1.0, 5.0])
+@pytest.mark.parametrize("share", [1e-12, 1e-16, 1e-17, 1e-20, 1e-100, 1e-300])
+def test_a_share_too_small_to_matter_changes_nothing(share: float, tau: float) -> None:
+    """Two classes: where the likelier one has loss 0, the other takes 1 - exp(-tau) in the limit."""
+    value, weights = worst_mix([share, 1.0], [1.0, 0.0], tau)
+    assert value == pytest.approx(1 - np.exp(-tau), abs=1e-9)
+    assert weights == pytest.approx([1 - np.exp(-tau), np.exp(-tau)], abs=1e-9)

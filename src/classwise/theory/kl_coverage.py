@@ -29,6 +29,7 @@ Numbers = npt.ArrayLike
 _STEPS = 24  # Newton steps; about ten are needed, and the value is flat at the optimum
 _LARGEST = 20_000_000  # numbers in one array of an enumeration
 
+_LOST = 2.0**-53  # smaller shares are lost in a sum with 1: what they add to a divergence is below rounding
 _SATURATED = 1e3  # nats; in a larger ball the weights are the same, since e^-1000 is 0
 _ROUNDING = 1e-12  # differences below this share of their scale are no differences
 
@@ -81,6 +82,7 @@ def worst_mix(reference: Numbers, losses: Numbers, tau: Numbers) -> WorstMix:
     share, loss, radius = _distribution("reference", reference), _finite("losses", losses), _radius(tau)[..., None]
     if loss.ndim == 0 or loss.shape[-1] != share.shape[-1]:
         raise ValueError(f"losses of shape {loss.shape} do not fit {share.shape[-1]} classes: give one per class")
+    share = np.where(share < _LOST, 0, share)
     share, loss = np.broadcast_arrays(share, loss)
     seen = share > 0
     top = loss.max(-1, keepdims=True)
