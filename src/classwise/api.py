@@ -18,7 +18,7 @@ from classwise.configuration import replace, to_plain
 from classwise.data import ClassData, Dataset, GivenData, Roles
 from classwise.data.duplicates import warn_of_duplicates
 from classwise.data.imbalance import WORTH_SAYING, describe_balance, imbalance
-from classwise.data.known import warn_beyond
+from classwise.data.known_truth import warn_beyond
 from classwise.data.roles import roles_of
 from classwise.evaluation import AuditResult, Comparison, compare_audits, shards
 from classwise.evaluation.admission import check_model

@@ -14,7 +14,7 @@ from classwise.data.gaussian_pair import GaussianPairData
 from classwise.data.given import GivenData
 from classwise.data.gtsrb import GTSRB
 from classwise.data.huggingface import HuggingFaceData
-from classwise.data.known import KnownTruth, LinearWeights
+from classwise.data.known_truth import KnownTruth, LinearWeights
 from classwise.data.loader import Batch, Loader
 from classwise.data.medmnist import MedMNIST
 from classwise.data.mnist import MNIST

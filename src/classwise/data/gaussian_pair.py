@@ -9,7 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from classwise.configuration import config
-from classwise.data.known import DEVIATIONS, GREY, Floats, KnownTruth, LinearWeights, as_weights, for_images, signed
+from classwise.data.known_truth import (
+    DEVIATIONS,
+    GREY,
+    Floats,
+    KnownTruth,
+    LinearWeights,
+    as_weights,
+    for_images,
+    signed,
+)
 from classwise.registry import register
 
 if TYPE_CHECKING:

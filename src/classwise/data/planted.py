@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from classwise.configuration import config
 from classwise.data.gaussian_pair import best_plane, pair_values
-from classwise.data.known import DEVIATIONS, GREY, Floats, KnownTruth, LinearWeights, as_weights, for_images, signed
+from classwise.data.known_truth import (
+    DEVIATIONS,
+    GREY,
+    Floats,
+    KnownTruth,
+    LinearWeights,
+    as_weights,
+    for_images,
+    signed,
+)
 from classwise.registry import register
 
 if TYPE_CHECKING:
