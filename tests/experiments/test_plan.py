@@ -33,7 +33,7 @@ def test_starts_come_first_and_runs_are_unique(name: str, size: str, tmp_path: P
     assert {each.config.seed for each in made.networks} == {0, 1}
     assert made == plan(experiment(name), SIZES[size], tmp_path, seeds=2)
     for row in experiment(name).rows:
-        assert len(made.networks_of(row)) == 2
+        assert len(made.networks_of(row.training)) == 2
 
 
 def test_a_repair_takes_its_problem_from_its_start(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ class Row:
         block: The columns of this block belong to the row. A row that names its quantity and columns that name classes
             are two blocks; so are two data sets with a column each.
         printed: Whether the paper has the row.
+        minus: A training whose figures are subtracted, run by run; the row then holds differences.
     """
 
     name: str
@@ -55,6 +56,17 @@ class Row:
     checkpoint: str = "selected"
     block: str = ""
     printed: bool = True
+    minus: Training | None = None
+
+    def chains(self) -> tuple[Training, ...]:
+        """Every training that the row needs, a start before what starts from it."""
+        found: list[Training] = []
+        for last in (self.minus, self.training):
+            chain = [] if last is None else [last]
+            while chain and chain[0].start is not None:
+                chain.insert(0, chain[0].start)
+            found += chain
+        return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True)
@@ -114,10 +126,7 @@ class Experiment:
         """Every training once, a start before what starts from it."""
         found: dict[str, list[Training]] = {}
         for row in self.rows:
-            chain = [row.training]
-            while chain[0].start is not None:
-                chain.insert(0, chain[0].start)
-            for training in chain:
+            for training in row.chains():
                 same = found.setdefault(training.name, [])
                 if training not in same:
                     same.append(training)
@@ -126,6 +135,11 @@ class Experiment:
     def cells(self) -> tuple[tuple[Row, Column], ...]:
         """Every cell: a row with a column of its block."""
         return tuple((row, column) for row in self.rows for column in self.columns if row.block == column.block)
+
+    @staticmethod
+    def unit(row: Row, column: Column) -> str:
+        """The unit of a cell; a difference of percentages is in points."""
+        return "points" if row.minus is not None and column.measure.unit == "%" else column.measure.unit
 
     def printed(self, row: Row, column: Column) -> Cell | None:
         """What the paper has in a cell; None where it has no such cell."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isnan, nan
 
 from classwise import api
 from classwise.data import ClassData
@@ -69,14 +70,24 @@ def measured(made: Plan, audits: Mapping[tuple[str, Asked], AuditResult]) -> dic
     for row, column in made.experiment.cells():
         if row.name in made.left_out:
             continue
-        measure, found = column.measure, []
-        for network in made.networks_of(row):
-            if isinstance(measure, Audited):
-                found.append(measure.value(audits[network.name, asked(made.size, row, measure)].table()))
-            elif not network.file:  # a file has no history
-                found.append(measure.value(Run(made.folder(network.name)).history))
-        values[row, column] = found
+        after = [_value(made, audits, row, column, network) for network in made.networks_of(row.training)]
+        if row.minus is not None:
+            before = [_value(made, audits, row, column, network) for network in made.networks_of(row.minus)]
+            # One file stands for every seed.
+            before = before * len(after) if len(before) == 1 else before
+            after = [one - other for one, other in zip(after, before, strict=True)]
+        values[row, column] = [value for value in after if not isnan(value)]
     return values
+
+
+def _value(
+    made: Plan, audits: Mapping[tuple[str, Asked], AuditResult], row: Row, column: Column, network: Planned
+) -> float:
+    """What a column measures of one network; nan where that is not known, such as the history of a file."""
+    measure = column.measure
+    if isinstance(measure, Audited):
+        return measure.value(audits[network.name, asked(made.size, row, measure)].table())
+    return nan if network.file else measure.value(Run(made.folder(network.name)).history)
 
 
 def _audit(made: Plan, network: Planned, run: Run | None, each: Asked, progress: Progress | None) -> AuditResult:

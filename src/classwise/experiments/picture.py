@@ -46,7 +46,7 @@ def _tables(made: Plan, outcome: Outcome) -> dict[str, ClassTable]:
     found = {}
     for row, column in made.experiment.cells():
         if isinstance(column.measure, Audited) and row.name not in found and row.name not in made.left_out:
-            network = made.networks_of(row)[0]
+            network = made.networks_of(row.training)[0]
             found[row.name] = outcome.audits[network.name, asked(made.size, row, column.measure)].table()
     return found
 
@@ -57,7 +57,7 @@ def _courses(made: Plan) -> list[dict[str, Any]]:
         {"row": row.name, "column": column.name, "run": network.name, "epoch": epoch, "value": value}
         for row, column in made.experiment.cells()
         if isinstance(column.measure, Followed) and row.name not in made.left_out
-        for network in made.networks_of(row)
+        for network in made.networks_of(row.training)
         if not network.file
         for epoch, value in enumerate(column.measure.curve(Run(made.folder(network.name)).history), 1)
     ]

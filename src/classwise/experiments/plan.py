@@ -87,9 +87,9 @@ class Plan:
         start = next(each for each in self.networks if each.name == network.start)
         return replace(network.config, start=start.file or str(self.folder(start.name)))
 
-    def networks_of(self, row: Row) -> tuple[Planned, ...]:
-        """The networks of a row, one per seed, or the one file."""
-        names = {network_name(row.training, seed) for seed in range(self.seeds)} | {row.training.name}
+    def networks_of(self, training: Training) -> tuple[Planned, ...]:
+        """The networks of a training, one per seed, or the one file."""
+        names = {network_name(training, seed) for seed in range(self.seeds)} | {training.name}
         return tuple(network for network in self.networks if network.name in names)
 
 
@@ -127,7 +127,7 @@ def plan(
             )
     left_out = {}
     for row in experiment.rows:
-        missing = [each for each in _chain(row.training) if each.public and each.name not in given]
+        missing = [each for each in row.chains() if each.public and each.name not in given]
         if size.name == "paper" and missing:
             left_out[row.name] = f"needs {missing[0].public}: give it as --start {missing[0].name}=FILE"
     rows = tuple(row for row in experiment.rows if row.name not in left_out)
@@ -141,11 +141,11 @@ def plan(
             if other == row and isinstance(column.measure, Audited)
         ]
         for seed in range(seeds):
-            for training in _chain(row.training):
+            for training in row.chains():
                 made = _planned(training, size, seed, data_dir, given)
-                networks.setdefault(made.name, made)
-            last = networks[made.name]
-            networks[made.name] = replace(last, audits=tuple(dict.fromkeys([*last.audits, *wanted])))
+                known = networks.setdefault(made.name, made)
+                if training in (row.training, row.minus):
+                    networks[made.name] = replace(known, audits=tuple(dict.fromkeys([*known.audits, *wanted])))
     return Plan(experiment, size, seeds, out.expanduser().resolve(), tuple(networks.values()), left_out)
 
 
@@ -216,14 +216,9 @@ def _written(model: ModelBuilder) -> str:
     return ",".join([model.registered_name, *(f"{key}={to_plain(value)}" for key, value in changed.items())])
 
 
-def _chain(training: Training) -> list[Training]:
-    """What a training starts from, from the first on, and itself."""
-    return [*(_chain(training.start) if training.start else []), training]
-
-
 def _replaceable(experiment: Experiment) -> list[str]:
     """Names of trainings for which a file may be given: what others start from, and what is public."""
-    found = [each for row in experiment.rows for each in _chain(row.training)]
+    found = [each for row in experiment.rows for each in row.chains()]
     starts = [each.start.name for each in found if each.start]
     return list(dict.fromkeys([*starts, *(each.name for each in found if each.public)]))
 

@@ -29,7 +29,7 @@ def rows(made: Plan, values: Values) -> list[dict[str, Any]]:
             {
                 "row": row.name,
                 "column": column.name,
-                "unit": column.measure.unit,
+                "unit": made.experiment.unit(row, column),
                 "paper": paper,
                 "mean": judged.mean,
                 "low": judged.low,

@@ -29,7 +29,7 @@ class KLDRO(ClassPolicy):
     Source: Zhang et al. 2024 (FAAL), eq. 6-10 and algorithm 1; code TrustAI/FAAL b20ee9d, which is scores
     "sample-sums", missing "minus-one", normaliser "all". The paper trains from scratch with tau 0, then 0.25 from epoch
     100 and 0.5 from epoch 150 on. Group DRO: Sagawa et al. 2020, per batch and without their step-wise update.
-    Departures: closed form instead of a convex program per batch; the defaults look at the classes present only, since
+    Departures: ``memory`` (ours; see docs/effects.md); closed form instead of a convex program per batch; the defaults look at the classes present only, since
     the code's sums give a class that is absent from the batch more weight, which no sample uses, than any class with
     a negative margin; factor P instead of K. Attack, start and clipping are those of the base method.
     Observes: the scores of the batch, from the logits of the training step.
@@ -52,6 +52,8 @@ class KLDRO(ClassPolicy):
     """Factor of the weights: the number of classes in the batch, or of all classes as in the published code."""
     direction: Literal["reverse", "forward"] = "reverse"
     """Ball KL(uniform || q) as in the paper ("reverse"), or KL(q || uniform)."""
+    memory: float = 0.0
+    """Share of the earlier class scores that is kept from batch to batch, in [0, 1); 0: scores of the batch alone."""
 
     def check(self) -> None:
         """Refuse a negative ball, and stages that are not in order."""
@@ -59,6 +61,10 @@ class KLDRO(ClassPolicy):
             for tau in taus:
                 if not tau >= 0:
                     raise ValueError(f"{name} {tau} must be at least 0 (.inf: all weight on the worst class)")
+        if not 0 <= self.memory < 1:
+            raise ValueError(f"memory {self.memory} must be at least 0 and below 1, such as 0.95")
+        if self.memory and (self.scores, self.missing) != ("class-means", "exclude"):
+            raise ValueError("memory keeps class means of classes that were seen: use scores class-means, missing exclude")
         if len(self.stage_epochs) != len(self.stage_taus):
             raise ValueError(
                 f"stage_epochs has {len(self.stage_epochs)} entries, stage_taus {len(self.stage_taus)}: "
@@ -78,6 +84,10 @@ class KLDRO(ClassPolicy):
         """See :class:`ClassPolicy`."""
         return frozenset({_SCORES[self.score], "batch_count"})
 
+    def init(self, groups: int) -> State:
+        """See :class:`ClassPolicy`."""
+        return {"remembered": torch.zeros(groups), "seen": torch.zeros(groups)} if self.memory else {}
+
     def on_batch(self, state: State, stats: Stats) -> tuple[Tensor | None, State]:
         """See :class:`ClassPolicy`."""
         tau = self.tau_at(int(stats["epoch"]))
@@ -88,12 +98,24 @@ class KLDRO(ClassPolicy):
         scores = torch.where(present, stats[_SCORES[self.score]], -1.0)
         if self.scores == "sample-sums":
             scores = scores * count
+        if self.memory:
+            scores, state = self._remember(state, scores, present)
         taking_part = present if self.missing == "exclude" else torch.ones_like(present)
         if tau == math.inf:
             weights = _worst_alone(scores, taking_part)
         else:
             weights = worst_case_weights(scores, tau, present=taking_part, direction=self.direction)
         return weights * (present.sum() if self.normaliser == "present" else len(count)), state
+
+
+    def _remember(self, state: State, scores: Tensor, present: Tensor) -> tuple[Tensor, State]:
+        """Class scores averaged over batches, each batch with weight 1 - memory; those of absent classes stay."""
+        kept = self.memory * state["remembered"].to(scores) + (1 - self.memory) * scores
+        mass = self.memory * state["seen"].to(scores) + (1 - self.memory)
+        remembered = torch.where(present, kept, state["remembered"].to(scores))
+        seen = torch.where(present, mass, state["seen"].to(scores))
+        # Divided by the mass of what was seen, so that the first batches do not count as scores of 0.
+        return remembered / seen.clamp_min(1e-12), {"remembered": remembered, "seen": seen}
 
 
 def _worst_alone(scores: Tensor, taking_part: Tensor) -> Tensor:
