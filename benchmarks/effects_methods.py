@@ -5,7 +5,7 @@ objective, attack, learning rates, epochs and way of choosing the epoch. What di
 
 The published schedules are 40 to 300 epochs long. Here rates that accumulate over epochs are multiplied by how much shorter
 the run is, warm-ups and waiting times are cut to one epoch (the start is warm), so that every mechanism acts in at least half
-of the epochs. All other settings are those of the recipes.
+of the epochs. All other settings are those of the recipes. Two methods have a length of their own, which their names say.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from classwise.attacks import PGD
 from classwise.averaging import Gated
 from classwise.configuration import replace
 from classwise.data import CIFAR10, CropFlip, Split
+from classwise.mixing import SameClassMixup
 from classwise.models import ResNetCIFAR
 from classwise.objectives import AdversarialTraining, Distillation, Objective, Trades
+from classwise.perturbation import AdversarialWeights
 from classwise.policies import (
     KLDRO,
     BoundaryBudget,
@@ -128,6 +130,15 @@ def _doubled(situation: Situation) -> Fixed:
     return Fixed(weight=tuple(2.0 if c == weakest else 1.0 for c in range(len(situation.start))))
 
 
+def _wider(situation: Situation) -> Fixed:
+    return Fixed(radius=(1.5,) * len(situation.start))
+
+
+def _published_frl() -> Combined:
+    """Both parts of FRL with their published rates, which are cut at epoch 40."""
+    return Combined(members=(ConstraintReweight(decay_epochs=(40,)), ConstraintRemargin(decay_epochs=(40,))))
+
+
 def _radius(offset: float) -> CalibratedRadius:
     return CalibratedRadius(offset=offset, begin=1)
 
@@ -145,10 +156,19 @@ CCR = CalibratedRegularisation(offset=0.5, begin=1)
 METHODS = {
     "faal": Method("FAAL (KL-DRO weights at tau 0.5)", "pgd-at", _policy(lambda _: KLDRO(tau=0.5))),
     "faal-0.05": Method("FAAL (KL-DRO weights at tau 0.05)", "pgd-at", _policy(lambda _: KLDRO(tau=0.05))),
+    "faal-ce": Method(
+        "FAAL with cross-entropy scores", "pgd-at", _policy(lambda _: KLDRO(tau=0.5, score="cross-entropy"))
+    ),
+    "faal-2": Method("FAAL for 2 epochs", "pgd-at", lambda _: {"policy": KLDRO(tau=0.5), "epochs": 2}),
+    "faal-awp": Method(
+        "FAAL with AWP", "pgd-at", lambda _: {"policy": KLDRO(tau=0.5), "perturbation": AdversarialWeights(gamma=0.005)}
+    ),
     "baseline-reweight": Method(
         "Baseline Reweight (error reweight)", "pgd-at", _policy(lambda s: ErrorReweight(rate=_rate(0.05, 120, s)))
     ),
     "one-class": Method("twice the weight of the start's weakest class (fixed)", "pgd-at", _policy(_doubled)),
+    "margin-1.5": Method("1.5 times the radius for every class (fixed)", "pgd-at", _policy(_wider)),
+    "mixup": Method("same-class mixup", "pgd-at", lambda _: {"mixing": SameClassMixup()}),
     "ccm": Method("CCM (calibrated radius)", "pgd-at", _policy(lambda _: _radius(0.5))),
     "boundary-budget": Method("boundary budget (ours)", "pgd-at", _policy(lambda _: BoundaryBudget(begin=1))),
     "ccr": Method("CCR (calibrated regularisation)", "trades", _policy(lambda _: CCR)),
@@ -173,6 +193,11 @@ METHODS = {
         "FRL Reweight + Remargin",
         "trades-1.5",
         lambda s: {"policy": Combined(members=(_reweight(s), _remargin(s))), "adversary": OF_BATCH},
+    ),
+    "frl-80": Method(
+        "FRL Reweight + Remargin for 80 epochs",
+        "trades-1.5",
+        lambda s: {"policy": _published_frl(), "adversary": OF_BATCH, "epochs": 80},
     ),
     "absld": Method(
         "ABSLD (calibrated temperature)",

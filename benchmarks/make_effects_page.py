@@ -268,6 +268,8 @@ def acted(rows: Rows, name: str) -> str:
     averaged = [cell["averaged_epochs"] for cell in cells]
     if any(cell["config"]["averaging"]["name"] != "none" for cell in cells):
         told.append(_since("average", [{"epochs": n, "first": cells[0]["epochs"] - n} for n in averaged], cells))
+    if cells[0]["config"]["mixing"]["name"] != "none":
+        told.append("mixing in every epoch")
     return "; ".join(told) or "**never acted**"
 
 

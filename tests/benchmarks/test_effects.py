@@ -88,16 +88,19 @@ def test_the_cifar_part_has_the_methods_asked_for_and_a_null_model_of_each_base(
 
 
 def test_a_method_changes_nothing_of_its_base_but_what_it_is() -> None:
-    allowed = {"policy", "averaging", "adversary", "repair", "epochs"}
+    allowed = {"policy", "averaging", "adversary", "repair", "mixing", "perturbation", "epochs"}
     for name, method in METHODS.items():
         changed = set(method.change(SITUATION))
         assert changed <= allowed, name
-        assert ("epochs" in changed) == method.after_base, name
+        assert ("epochs" in changed) == (method.after_base or name in OWN_LENGTH), name
+        assert (name in OWN_LENGTH) == ("epochs" in method.label)
     assert METHODS["one-class"].change(SITUATION)["policy"].weight == (1.0, 2.0, 1.0)
     # 0.05 an epoch for 120 epochs moves as far as 0.6 for 10
     assert METHODS["frl-rw"].change(SITUATION)["policy"].rate_clean == pytest.approx(0.6)
 
 
+OWN_LENGTH = {"faal-2", "frl-80"}
+"""Methods whose published lengths are what is compared."""
 TWO = tiny("faal", "baseline-reweight", starts=1)
 FINISHED = {"plan.json", "start-pgd-at-0.json", "pgd-at-0.json", "faal-0.json", "baseline-reweight-0.json"}
 
@@ -239,13 +242,14 @@ def test_half_written_and_foreign_cells_are_not_taken_for_cells(tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("epochs", [digits_part().repair.epochs, cifar10_part().repair.epochs])
 def test_every_mechanism_acts_in_at_least_half_of_the_epochs(tmp_path: Path, epochs: int) -> None:
-    trained = tuple(name for name, method in METHODS.items() if not method.after_base)
+    trained = tuple(name for name, method in METHODS.items() if not method.after_base and name not in OWN_LENGTH)
     cells = measure(replace(tiny(*trained, epochs=epochs, starts=1), gate=0.0), tmp_path).read()
     for name in trained:
         facts = cells[name, 0].facts
         assert facts["epochs"] == epochs
         acting = [each["epochs"] for each in facts["acted"].values()]
         acting += [facts["averaged_epochs"]] if facts["config"]["averaging"]["name"] != "none" else []
+        acting += [epochs] if facts["config"]["mixing"]["name"] != "none" else []
         assert acting, name
         assert min(acting) * 2 >= epochs, name
         steered = METHODS[name].change(SITUATION).get("policy")

@@ -55,7 +55,7 @@ class Stand(Folder):
             "epochs": 4,
             "acted": ACTED if planned else {},
             "averaged_epochs": 0,
-            "config": {"averaging": {"name": "none"}},
+            "config": {"averaging": {"name": "none"}, "mixing": {"name": "none"}},
         }
         self.write(method, seed, verdicts(50, 45), verdicts(*robust), facts | changed)
         file = self.file(method, seed)
@@ -156,13 +156,21 @@ def test_only_starts_of_both_are_compared(stand: Stand) -> None:
     ("changed", "told"),
     [
         ({"acted": {}}, "**never acted**"),
+        (
+            {"acted": {}, "config": {"averaging": {"name": "none"}, "mixing": {"name": "same-class-mixup"}}},
+            "mixing in every epoch",
+        ),
         ({"acted": {"radius": {"first": 3, "epochs": 1}}}, "**radius from epoch 4, 1 of 4**"),
         (
-            {"acted": {}, "averaged_epochs": 4, "config": {"averaging": {"name": "gated-ema"}}},
+            {
+                "acted": {},
+                "averaged_epochs": 4,
+                "config": {"averaging": {"name": "gated-ema"}, "mixing": {"name": "none"}},
+            },
             "average from epoch 1, 4 of 4",
         ),
         (
-            {"averaged_epochs": 0, "config": {"averaging": {"name": "gated-ema"}}},
+            {"averaged_epochs": 0, "config": {"averaging": {"name": "gated-ema"}, "mixing": {"name": "none"}}},
             "weight from epoch 2, 3 of 4; **average not",
         ),
     ],
