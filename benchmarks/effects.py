@@ -25,7 +25,17 @@ from classwise.run import Run
 from classwise.runs.acted import first_acts
 from classwise.training import Hardware, TrainConfig
 from effects_cells import Folder
-from effects_methods import BASES, METHODS, STARTS, Part, Situation, cifar10_part, digits_part, on
+from effects_methods import (
+    BASES,
+    METHODS,
+    STARTS,
+    Part,
+    Situation,
+    cifar10_part,
+    digits_part,
+    on,
+    published_part,
+)
 
 OUT, WORK = Path("benchmarks/results/effects"), Path("runs/effects")
 
@@ -52,8 +62,6 @@ def digits(
 
 def cifar10(
     data_dir: str = "",
-    checkpoint: str = "",
-    epochs: int = 3,
     per_class: int = 200,
     methods: tuple[str, ...] = (),
     starts: int = 3,
@@ -63,31 +71,54 @@ def cifar10(
     out: Path = OUT,
     work: Path = WORK,
 ) -> None:
-    """Methods that need images: ResNet-20 on a fifth of CIFAR-10's training images.
+    """Methods that need images: a small CNN on a fifth of CIFAR-10's training images.
 
     Args:
         data_dir: The official files; default: where `classwise data fetch` put them.
-        checkpoint: Weights of a robust ResNet-20 to go on from; default: starts are trained here, 12 epochs each.
-        epochs: Length of the runs that are compared.
         per_class: Test images of each class.
         methods: Only these methods, with their base methods; default: all.
-        starts: Number of starts that are planned; of a checkpoint: number of runs that go on from it.
+        starts: Number of starts that are planned.
         seeds: Only these starts, counted from 0; two processes may share a folder if their seeds differ.
         device: Where all of it runs.
         threads: Threads of the processor; 0: torch's default.
         out: Folder for the finished cells.
         work: Folder for the runs.
     """
-    part = on(cifar10_part(data_dir, checkpoint, epochs, per_class), Hardware(device=device, threads=threads))
-    command = _command(
-        "cifar10",
-        ("data-dir", data_dir and "FOLDER", ""),
-        ("checkpoint", checkpoint and "FILE", ""),
-        ("epochs", epochs, 3),
-        ("per-class", per_class, 200),
-        ("starts", starts, 3),
-        ("device", device, "cpu"),
-    )
+    part = on(cifar10_part(data_dir, per_class), Hardware(device=device, threads=threads))
+    options = ("data-dir", data_dir and "FOLDER", ""), ("per-class", per_class, 200), ("starts", starts, 3)
+    command = _command("cifar10", *options, ("device", device, "cpu"))
+    measure(replace(part, starts=starts), command, methods, seeds, out, work)
+
+
+def published(
+    checkpoint: str,
+    data_dir: str = "",
+    per_class: int = 200,
+    methods: tuple[str, ...] = (),
+    starts: int = 3,
+    seeds: tuple[int, ...] = (),
+    device: str = "cpu",
+    threads: int = 0,
+    out: Path = OUT,
+    work: Path = WORK,
+) -> None:
+    """Two epochs from a robust ResNet-20 that is given, on a fifth of CIFAR-10's training images.
+
+    Args:
+        checkpoint: Weights of the ResNet-20.
+        data_dir: The official files; default: where `classwise data fetch` put them.
+        per_class: Test images of each class.
+        methods: Only these methods, with their base methods; default: all.
+        starts: Number of runs that go on from it.
+        seeds: Only these runs, counted from 0; two processes may share a folder if their seeds differ.
+        device: Where all of it runs.
+        threads: Threads of the processor; 0: torch's default.
+        out: Folder for the finished cells.
+        work: Folder for the runs.
+    """
+    part = on(published_part(data_dir, checkpoint, per_class), Hardware(device=device, threads=threads))
+    options = ("checkpoint", "FILE", ""), ("data-dir", data_dir and "FOLDER", ""), ("per-class", per_class, 200)
+    command = _command("published", *options, ("starts", starts, 3), ("device", device, "cpu"))
     measure(replace(part, starts=starts), command, methods, seeds, out, work)
 
 
@@ -224,7 +255,9 @@ class Bench:
         if name not in METHODS:
             return config
         first = self.run(METHODS[name].base).directory.events.read("start")[0]
-        situation = Situation(config.epochs, part.gate, tuple(first["validation"]["raw"]["robust"]))
+        situation = Situation(
+            config.epochs, part.gate, tuple(first["validation"]["raw"]["robust"]), part.repair.adversary
+        )
         return replace(config, **METHODS[name].change(situation))
 
     def _start(self, name: str) -> str:
@@ -287,4 +320,4 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"digits": digits, "cifar10": cifar10})
+    tyro.extras.subcommand_cli_from_dict({"digits": digits, "cifar10": cifar10, "published": published})

@@ -20,7 +20,7 @@ from classwise.averaging import Gated
 from classwise.configuration import replace
 from classwise.data import CIFAR10, CropFlip, Split
 from classwise.mixing import SameClassMixup
-from classwise.models import ResNetCIFAR
+from classwise.models import ResNetCIFAR, SmallCNN
 from classwise.objectives import AdversarialTraining, Distillation, Objective, Trades
 from classwise.perturbation import AdversarialWeights
 from classwise.policies import (
@@ -40,7 +40,7 @@ from classwise.policies import (
 )
 from classwise.repair import LogitBias
 from classwise.threat import linf
-from classwise.training import SGD, Hardware, OneCycle, Steps, TrainConfig
+from classwise.training import SGD, Adam, Hardware, OneCycle, Steps, TrainConfig
 from classwise.training.schedule import Cosine
 
 
@@ -69,11 +69,13 @@ class Situation:
         epochs: Length of the run.
         gate: Worst-class validation accuracy from which on weights enter a gated average.
         start: Robust validation accuracy of every class at the start.
+        adversary: The attack of the base method.
     """
 
     epochs: int
     gate: float
     start: tuple[float, ...]
+    adversary: PGD
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,11 @@ BASES = {
     "trades-1.5": Base("TRADES (beta 1.5)", Trades(beta=1.5), "pgd-at"),
     "distillation": Base("robust distillation", Distillation(), "pgd-at", teacher="trades"),
 }
-OF_BATCH = PGD(steps=10, step_from="batch")
-"""The attack of FRL (Remargin): steps of a quarter of the largest radius in the batch."""
+
+
+def _of_batch(situation: Situation) -> PGD:
+    """The attack of FRL (Remargin): its step is a share of the largest radius in the batch."""
+    return replace(situation.adversary, step_from="batch")
 
 
 def _rate(rate: float, published: int, situation: Situation) -> float:
@@ -186,18 +191,18 @@ METHODS = {
         "trades-1.5",
         lambda s: {
             "policy": Combined(members=(_reweight(s, boundary=False), _remargin(s))),
-            "adversary": OF_BATCH,
+            "adversary": _of_batch(s),
         },
     ),
     "frl-rmrw": Method(
         "FRL Reweight + Remargin",
         "trades-1.5",
-        lambda s: {"policy": Combined(members=(_reweight(s), _remargin(s))), "adversary": OF_BATCH},
+        lambda s: {"policy": Combined(members=(_reweight(s), _remargin(s))), "adversary": _of_batch(s)},
     ),
     "frl-80": Method(
         "FRL Reweight + Remargin for 80 epochs",
         "trades-1.5",
-        lambda s: {"policy": _published_frl(), "adversary": OF_BATCH, "epochs": 80},
+        lambda s: {"policy": _published_frl(), "adversary": _of_batch(s), "epochs": 80},
     ),
     "absld": Method(
         "ABSLD (calibrated temperature)",
@@ -267,47 +272,85 @@ def digits_part() -> Part:
     return Part("digits", "Digits", start, repair, of_bases(*BASES), starts=5, suite="quick", gate=0.2)
 
 
-def cifar10_part(folder: str = "", checkpoint: str = "", epochs: int = 3, per_class: int = 200) -> Part:
-    """A stratified fifth of CIFAR-10's training images and ResNet-20.
+SPLIT = Split(fraction=0, at_least=100, train_per_class=1000)
+"""A stratified fifth of CIFAR-10's training images, and 100 of each class for validation."""
+
+
+def cifar10_part(folder: str = "", per_class: int = 200) -> Part:
+    """A fifth of CIFAR-10's training images and a small CNN, from starts that are trained here.
 
     Args:
         folder: The official files.
-        checkpoint: See :class:`Part`.
-        epochs: Length of the runs that are compared.
         per_class: Test images of each class.
     """
     start = TrainConfig(
         data=CIFAR10(folder=folder),
-        split=Split(fraction=0, at_least=100, train_per_class=1000),
-        model=ResNetCIFAR(depth=20),
+        split=SPLIT,
+        model=SmallCNN(width=16),
         threat=linf("8/255"),
         augmentation=CropFlip(),
-        optimizer=SGD(lr=0.1, weight_decay=5e-4),
+        adversary=PGD(steps=5, relative_step=0.4),
+        optimizer=Adam(lr=2e-3),
         schedule=OneCycle(),
-        epochs=12,
+        epochs=10,
     )
-    repair = replace(
-        start,
-        optimizer=SGD(lr=0.01, weight_decay=5e-4),
-        schedule=Steps(drops=(max(1, epochs - 1),)),
-        epochs=epochs,
-    )
-    chosen = ("faal", "faal-0.05", "baseline-reweight", "cfa", "wat", "dafa", "frl-rw", "frl-rm", "frl-rmrw")
-    methods = tuple(
-        name for name in of_bases("pgd-at", "trades", "trades-1.5") if name in chosen or name.startswith(NULL)
-    )
+    repair = replace(start, optimizer=SGD(lr=0.01, weight_decay=5e-4), schedule=Steps(drops=(3,)), epochs=4)
+    chosen = ("faal", "faal-0.05", "baseline-reweight", "mixup", "cfa", "wat", "dafa", "frl-rw", "frl-rm", "frl-rmrw")
     return Part(
         "cifar10",
-        "CIFAR-10, 10,000 training images",
+        "CIFAR-10, a small CNN",
         start,
         repair,
-        methods,
+        _with_nulls(chosen),
         starts=3,
         suite="pgd-20",
         gate=0.05,
         per_class=per_class,
-        checkpoint=checkpoint,
     )
+
+
+def published_part(folder: str = "", checkpoint: str = "", per_class: int = 200) -> Part:
+    """Two epochs on a fifth of CIFAR-10's training images, from a robust ResNet-20 that is given.
+
+    Args:
+        folder: The official files.
+        checkpoint: Its weights.
+        per_class: Test images of each class.
+    """
+    repair = TrainConfig(
+        data=CIFAR10(folder=folder),
+        split=SPLIT,
+        model=ResNetCIFAR(depth=20),
+        threat=linf("8/255"),
+        augmentation=CropFlip(),
+        optimizer=SGD(lr=0.01, weight_decay=5e-4),
+        schedule=Steps(drops=(1,)),
+        epochs=2,
+    )
+    return Part(
+        "published",
+        "CIFAR-10, two epochs from a published ResNet-20",
+        repair,
+        repair,
+        _with_nulls(("faal", "faal-0.05", "baseline-reweight")),
+        starts=3,
+        suite="pgd-20",
+        gate=0.05,
+        per_class=per_class,
+        checkpoint=checkpoint or "FILE",
+    )
+
+
+def _with_nulls(chosen: tuple[str, ...]) -> tuple[str, ...]:
+    """Methods and the null model of each of their bases, those of one base together."""
+    bases = {METHODS[name].base for name in chosen}
+    return tuple(
+        name for name in of_bases(*BASES) if name in chosen or (METHODS[name].base in bases and _is_null(name))
+    )
+
+
+def _is_null(name: str) -> bool:
+    return METHODS[name].after_base
 
 
 def on(part: Part, hardware: Hardware) -> Part:

@@ -12,7 +12,7 @@ import tyro
 
 from effects_cells import Cell, Folder
 from effects_figures import Bools, Figure, Interval, average, worst
-from effects_methods import BASES, METHODS, NULL, Part, cifar10_part, digits_part
+from effects_methods import BASES, METHODS, NULL, Part, cifar10_part, digits_part, published_part
 from make_speed_page import hardware, table
 
 FIGURES = ("robust, average", "robust, worst class", "clean, average", "clean, worst class")
@@ -30,7 +30,7 @@ def main(results: Path = Path("benchmarks/results/effects"), out: Path = Path("d
 
 def page(results: Path) -> str:
     """The page as Markdown."""
-    parts = [section(part, Folder(results / part.name)) for part in (digits_part(), cifar10_part())]
+    parts = [section(part, Folder(results / part.name)) for part in (digits_part(), cifar10_part(), published_part())]
     return "\n\n".join(["# What the methods do", INTRODUCTION, *parts]) + "\n"
 
 
@@ -124,7 +124,8 @@ def section(part: Part, folder: Folder) -> str:
     if plan is None:
         missing = ", ".join(_name(name) for name in part.methods)
         text = f"Unfinished: no cell has been measured yet. Planned are {part.starts} starts of each of: {missing}."
-        return f"## {part.title}\n\n```sh\npython benchmarks/effects.py {part.name}\n```\n\n{flow(text)}"
+        given = f" --checkpoint {part.checkpoint}" if part.checkpoint else ""
+        return f"## {part.title}\n\n```sh\npython benchmarks/effects.py {part.name}{given}\n```\n\n{flow(text)}"
     rows = Rows(part, plan, folder.read())
     parts = [
         f"## {part.title}\n\n```sh\n{plan['command']}\n```",
@@ -149,7 +150,7 @@ def setting(rows: Rows) -> str:
     seconds = sum(sum(cell.facts["seconds"].values()) for cell in rows.cells.values())
     cost = f" {len(rows.cells)} cells took {seconds / 60:.0f} minutes in all." if rows.cells else ""
     return flow(f"""\
-Network {model}, {plan["threat"]}, {plan["train_images"]} training and {plan["validation_images"]} validation images.
+Network {model}, {plan["threat"]}, {plan["config"]["adversary"]["steps"]} attack steps in training, {plan["train_images"]} training and {plan["validation_images"]} validation images.
 {begins}; what is compared are the {plan["epochs"]} epochs after that. Audited by the suite `{plan["suite"]}` on
 {plan["test_images"]} test images of {len(plan["class_names"])} classes.{_sentence(places)}{cost}""")
 

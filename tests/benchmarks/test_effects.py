@@ -20,7 +20,7 @@ from classwise.models import Linear
 from classwise.policies import ClassPolicy, Combined
 from classwise.threat import linf
 from effects_cells import Folder, packed, unpacked
-from effects_methods import BASES, METHODS, Part, Situation, cifar10_part, digits_part
+from effects_methods import BASES, METHODS, Part, Situation, cifar10_part, digits_part, published_part
 
 TINY: dict[str, Any] = {
     "split": Split(fraction=0, at_least=6, train_per_class=20),
@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
     "adversary": PGD(steps=2),
     "validation_attack": PGD(steps=2),
 }
-SITUATION = Situation(epochs=10, gate=0.2, start=(0.5, 0.1, 0.9))
+SITUATION = Situation(epochs=10, gate=0.2, start=(0.5, 0.1, 0.9), adversary=PGD(steps=5, relative_step=0.4))
 
 
 def tiny(*methods: str, epochs: int = 2, starts: int = 2) -> Part:
@@ -81,6 +81,7 @@ def test_every_policy_is_measured_on_the_digits() -> None:
 def test_the_cifar_part_has_the_methods_asked_for_and_a_null_model_of_each_base() -> None:
     part = cifar10_part()
     assert {"faal", "frl-rm", "frl-rmrw", "cfa", "wat", "dafa", "baseline-reweight"} <= set(part.methods)
+    assert METHODS["frl-rm"].change(SITUATION)["adversary"] == PGD(steps=5, relative_step=0.4, step_from="batch")
     for base in part.bases():
         assert [METHODS[name].base for name in part.methods if METHODS[name].after_base].count(base) == 1
     assert part.start.split.train_per_class == 1000
@@ -186,9 +187,9 @@ def test_only_the_methods_asked_for_are_measured_with_their_bases() -> None:
     assert list(bench.names(("frl-rw",))) == ["start-pgd-at", "trades-1.5", "frl-rw"]
     assert list(bench.names(("absld",)))[:2] == ["start-pgd-at", "start-trades"]
     assert set(bench.names(part.methods)) == {"start-pgd-at", "start-trades", *BASES, *METHODS}
-    given = replace(bench, part=replace(cifar10_part(), checkpoint="weights.pth"))
-    assert list(given.names(("wat",))) == ["start-given", "trades", "wat"]
-    assert list(replace(given, seed=1).names(("wat",))) == ["trades", "wat"]
+    given = replace(bench, part=published_part(checkpoint="weights.pth"))
+    assert list(given.names(("faal",))) == ["start-given", "pgd-at", "faal"]
+    assert list(replace(given, seed=1).names(("faal",))) == ["pgd-at", "faal"]
 
 
 def test_another_plan_is_refused_and_more_starts_are_not(tmp_path: Path) -> None:
@@ -240,7 +241,9 @@ def test_half_written_and_foreign_cells_are_not_taken_for_cells(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epochs", [digits_part().repair.epochs, cifar10_part().repair.epochs])
+@pytest.mark.parametrize(
+    "epochs", [digits_part().repair.epochs, cifar10_part().repair.epochs, published_part().repair.epochs]
+)
 def test_every_mechanism_acts_in_at_least_half_of_the_epochs(tmp_path: Path, epochs: int) -> None:
     trained = tuple(name for name, method in METHODS.items() if not method.after_base and name not in OWN_LENGTH)
     cells = measure(replace(tiny(*trained, epochs=epochs, starts=1), gate=0.0), tmp_path).read()

@@ -22,7 +22,7 @@ PLAN = {
     "start": "",
     "start_epochs": 30,
     "epochs": 4,
-    "config": {"model": {"name": "net"}},
+    "config": {"model": {"name": "net"}, "adversary": {"steps": 10}},
     "threat": "linf 0.1",
     "suite": "quick",
     "train_images": 800,
