@@ -209,17 +209,17 @@ def test_another_plan_is_refused_and_more_starts_are_not(tmp_path: Path) -> None
 def test_the_command_on_the_page_names_what_differs_and_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[Any] = []
     monkeypatch.setattr(effects, "measure", lambda *given: called.append(given))
-    effects.cifar10(data_dir="/of/mine", checkpoint="/of/mine/w.pth", epochs=4, threads=1, starts=2)
+    effects.published("/of/mine/w.pth", data_dir="/of/mine", per_class=50, threads=1, starts=2)
     effects.cifar10()
     effects.digits(starts=2)
     commands = [command.removeprefix("python benchmarks/effects.py ") for _, command, *_ in called]
     assert commands == [
-        "cifar10 --data-dir FOLDER --checkpoint FILE --epochs 4 --starts 2",
+        "published --checkpoint FILE --data-dir FOLDER --per-class 50 --starts 2",
         "cifar10",
         "digits --starts 2",
     ]
     part = called[0][0]
-    assert (part.starts, part.repair.epochs, part.start.data.folder) == (2, 4, "/of/mine")
+    assert (part.starts, part.per_class, part.start.data.folder) == (2, 50, "/of/mine")
     assert part.repair.schedule.drops == (3,)
     assert part.repair.hardware.threads == 1
 
