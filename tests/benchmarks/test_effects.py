@@ -220,7 +220,7 @@ def test_the_command_on_the_page_names_what_differs_and_no_place(monkeypatch: py
     ]
     part = called[0][0]
     assert (part.starts, part.per_class, part.start.data.folder) == (2, 50, "/of/mine")
-    assert part.repair.schedule.drops == (3,)
+    assert part.repair.schedule.drops == (1,)
     assert part.repair.hardware.threads == 1
 
 
