@@ -215,7 +215,7 @@ class Bench:
         run = None if name == "start-given" else self.run(name)
         begun = time.perf_counter()
         result = self._audit(run)
-        seconds = {"train": _seconds(run) if run else 0.0, "audit": time.perf_counter() - begun}
+        seconds = {"train": seconds_of(run) if run else 0.0, "audit": time.perf_counter() - begun}
         facts = {
             "label": _label(name, self.part),
             "base": METHODS[name].base if name in METHODS else None,
@@ -225,7 +225,7 @@ class Bench:
         }
         outcomes = result.outcomes
         self.folder.write(
-            name, self.seed, outcomes.clean_correct, outcomes.robust_correct(0), facts | (_told(run) if run else {})
+            name, self.seed, outcomes.clean_correct, outcomes.robust_correct(0), facts | (told(run) if run else {})
         )
         table = result.table()
         print(
@@ -288,12 +288,12 @@ def _label(name: str, part: Part) -> str:
     return {"start-given": "the start", "start-pgd-at": "PGD-AT start", "start-trades": "TRADES start"}[name]
 
 
-def _seconds(run: Run) -> float:
+def seconds_of(run: Run) -> float:
     """What training took, over all calls that went on with it."""
     return float(sum(entry["seconds"]["all"] for entry in run.history) + run.repair.get("seconds", 0.0))
 
 
-def _told(run: Run) -> dict[str, Any]:
+def told(run: Run) -> dict[str, Any]:
     """What a run tells of itself: its configuration without places on this machine, and what acted in how many epochs."""
     history = run.history
     each = [first_acts([entry]) for entry in history]

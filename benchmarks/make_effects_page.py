@@ -149,8 +149,9 @@ def setting(rows: Rows) -> str:
     places = sorted({hardware(cell.result | {"figures": {"device": _device(cell)}}) for cell in rows.cells.values()})
     seconds = sum(sum(cell.facts["seconds"].values()) for cell in rows.cells.values())
     cost = f" {len(rows.cells)} cells took {seconds / 60:.0f} minutes in all." if rows.cells else ""
+    images = f"{plan['train_images']} training and {plan['validation_images']} validation images"
     return flow(f"""\
-Network {model}, {plan["threat"]}, {plan["config"]["adversary"]["steps"]} attack steps in training, {plan["train_images"]} training and {plan["validation_images"]} validation images.
+Network {model}, {plan["threat"]}, {plan["config"]["adversary"]["steps"]} attack steps in training, {images}.
 {begins}; what is compared are the {plan["epochs"]} epochs after that. Audited by the suite `{plan["suite"]}` on
 {plan["test_images"]} test images of {len(plan["class_names"])} classes.{_sentence(places)}{cost}""")
 

@@ -5,6 +5,7 @@ from classwise.metrics.boundary import BoundaryTable, boundary_error
 from classwise.metrics.class_table import ClassTable, class_table
 from classwise.metrics.equalised import EqualisedTable, equalised
 from classwise.metrics.estimate import Estimate
+from classwise.metrics.hard_classes import HardClasses, hurt_more
 from classwise.metrics.intervals import clopper_pearson, clopper_pearson_bounds, simultaneous, wilson
 from classwise.metrics.matrices import ClassMatrix, attack_target_matrix, confusion_matrix
 from classwise.metrics.paired import PairedMean, PairedTable, compare_pairs
@@ -18,6 +19,7 @@ __all__ = [
     "ClassTable",
     "EqualisedTable",
     "Estimate",
+    "HardClasses",
     "PairedMean",
     "PairedTable",
     "SamplePlan",
@@ -32,6 +34,7 @@ __all__ = [
     "equalised",
     "gap",
     "gini",
+    "hurt_more",
     "mean_over_classes",
     "mean_over_samples",
     "normalised_spread",

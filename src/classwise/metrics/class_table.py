@@ -1,6 +1,6 @@
 """Clean accuracy, robust accuracy and boundary error of every class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -206,9 +206,29 @@ def class_table(
     clean = check_outcome(clean_correct, len(labels), "clean_correct")
     attacked = check_outcome(robust_correct, len(labels), "robust_correct")
     n = np.bincount(labels, minlength=len(known)).astype(np.int64)
+    outcomes = zip(COLUMNS, (clean, clean & attacked, clean & ~attacked), strict=True)
+    return _counted(known, n, {column: count_true(each, labels, len(known)) for column, each in outcomes}, confidence)
+
+
+def table_of_fractions(fractions: Mapping[str, Sequence[float | None]], names: Sequence[str]) -> ClassTable:
+    """The table whose "n", "clean" and "robust" were written down, as a run's history has them.
+
+    Args:
+        fractions: Samples and fractions of every class, G numbers each; None where a class has no sample.
+        names: G class names.
+    """
+    n = np.array(fractions["n"], dtype=np.int64)
+    clean, robust = (
+        np.rint(np.nan_to_num(np.array(fractions[column], dtype=np.float64)) * n).astype(np.int64)
+        for column in ("clean", "robust")
+    )
+    return _counted(tuple(names), n, {"clean": clean, "robust": robust, "boundary": clean - robust}, 0.95)
+
+
+def _counted(names: tuple[str, ...], n: Ints, hits: Mapping[str, Ints], confidence: float) -> ClassTable:
+    """The table of counts of every column."""
     fractions, limits = {}, {}
-    for column, outcome in zip(COLUMNS, (clean, clean & attacked, clean & ~attacked), strict=True):
-        hits = count_true(outcome, labels, len(known))
-        fractions[column] = fraction(hits, n)
-        limits[f"{column}_low"], limits[f"{column}_high"] = wilson(hits, n, confidence)
-    return ClassTable(names=known, n=n, **fractions, **limits, confidence=confidence)
+    for column in COLUMNS:
+        fractions[column] = fraction(hits[column], n)
+        limits[f"{column}_low"], limits[f"{column}_high"] = wilson(hits[column], n, confidence)
+    return ClassTable(names=names, n=n, **fractions, **limits, confidence=confidence)
