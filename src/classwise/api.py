@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,6 +30,7 @@ from classwise.evaluation.check import Check
 from classwise.evaluation.plan import plan_audit
 from classwise.evaluation.sanity import full_checks
 from classwise.evaluation.smoothing import Sampling, Stop
+from classwise.lift import what_to_try
 from classwise.models import GivenModel, ModelBuilder, weights_digest
 from classwise.models.foreign import Weights
 from classwise.progress import Progress, Silent, default_progress
@@ -90,7 +92,7 @@ def train(
                 f"classwise finetune MODEL --recipe {config.recipe or 'RECIPE'}"
             )
         data = data or config.data.load()
-        warn_beyond(config.data, [config.threat])
+        warn_beyond(config.data, dict.fromkeys((config.threat, config.validation_threat)))
         roles = roles_of(data, config.split)
         progress = progress or default_progress()
         with runtime.session(config.seed):
@@ -128,6 +130,9 @@ def finetune(
 ) -> Run:
     """Train a robust network further, so that its weakest classes get stronger.
 
+    Where that did not succeed on validation images, a warning says so, and :attr:`classwise.Run.lift` knows; the recipes of
+    this package then hand out the start (see :class:`classwise.selection.NoWorse`).
+
     What describes the problem (data, split, network, threat model, augmentation, batch size, hardware) comes from the
     run the model belongs to, where it belongs to one; what describes the method comes from the recipe; ``changes``
     come last.
@@ -161,7 +166,10 @@ def finetune(
                     f"the network of {str(model)!r} was handed over in Python: pass the Run, or the network itself"
                 )
             live = model.model()
-    return train(replace(config, **changes), out, data=data, network=live, progress=progress)
+    run = train(replace(config, **changes), out, data=data, network=live, progress=progress)
+    if run.lift is not None and not run.lift.is_success:
+        warnings.warn(f"the repair did not succeed. {run.lift.told()} {what_to_try(run.config)}", stacklevel=2)
+    return run
 
 
 def audit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,9 @@ def run_demo(out: Path | str, say: Callable[[str], None], progress: Progress | N
     for tau, rate in REPAIRS:
         folder = out / f"repair-tau{tau:g}-lr{rate:g}"
         repair = replace(recipe("digits-faal"), policy=KLDRO(tau=tau), optimizer=SGD(lr=rate, weight_decay=5e-4))
-        runs[tau, rate] = api.finetune(trained, recipe=repair, out=folder, progress=progress)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the repair did not succeed")  # said below, for all settings together
+            runs[tau, rate] = api.finetune(trained, recipe=repair, out=folder, progress=progress)
     tried = {setting: run.score() for setting, run in runs.items()}
     start = trained.score()
     for (tau, rate), score in tried.items():

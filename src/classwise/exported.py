@@ -20,7 +20,7 @@ from classwise.models.given import weights_digest
 from classwise.run import Run
 from classwise.runs import checkpoints
 from classwise.runs.atomic import write_json, write_text
-from classwise.runs.repaired import epochs_of, repaired_by
+from classwise.runs.repaired import epochs_of, repaired_by, start_kept
 
 Form = Literal["safetensors", "onnx", "huggingface"]
 CARD = "README.md"
@@ -78,7 +78,7 @@ def export(run: Run, out: Path | str, form: Form = "safetensors", checkpoint: st
         **network_facts(network, builder, tuple(meta["class_names"]), shape),
         "groups": list(meta["group_names"]),
         "weights": {
-            "which": f"{'averaged' if averaged else 'raw'}{repaired_by(source)}",
+            "which": f"{'averaged' if averaged else 'raw'}{repaired_by(source)}{start_kept(run.directory, source)}",
             "epochs": epochs_of(source),
             "digest": digest,
         },

@@ -8,7 +8,7 @@ from typing import Any
 from classwise.evaluation import AuditResult
 from classwise.run import Run
 from classwise.runs.checkpoints import read_meta
-from classwise.selection import BestSum, Last, Selection
+from classwise.selection import BestSum, Last, NoWorse, Selection
 
 AVERAGED = "-averaged"
 
@@ -22,14 +22,16 @@ def picked_on_test(run: Run, rule: Selection | None = None, **how: Any) -> Audit
 
     Args:
         run: A run that kept several checkpoints (``keep_every``, ``keep_epochs``).
-        rule: How checkpoints are ranked, here by their table on test images; default: the run's own rule, or where that
-            is "last" the sum of average and worst-class accuracy.
+        rule: How checkpoints are ranked, here by their table on test images; default: the run's own rule, without its guard
+            if it has one, or where that is "last" the sum of average and worst-class accuracy.
         **how: As for :meth:`classwise.Run.audit`, which also keeps the audit of every checkpoint.
 
     Raises:
         ValueError: The run kept fewer than two checkpoints, or the rule looks at no accuracy.
     """
-    rule = rule or (BestSum() if isinstance(run.config.selection, Last) else run.config.selection)
+    if rule is None:
+        own = run.config.selection.rule if isinstance(run.config.selection, NoWorse) else run.config.selection
+        rule = BestSum() if isinstance(own, Last) else own
     if not run.config.keep_every and not run.config.keep_epochs:
         raise ValueError(
             f"{str(run.path)!r} kept only its last and its selected checkpoints: there is nothing to pick from; train with "

@@ -15,10 +15,11 @@ from classwise.data import Dataset
 from classwise.evaluation import AuditResult
 from classwise.evaluation.audit import stored_audit
 from classwise.evaluation.plan import plan_audit
+from classwise.lift import Lift, lift_of
 from classwise.progress import Progress, default_progress
 from classwise.runs import RunDirectory, checkpoints
 from classwise.runs.acted import first_acts, inaction
-from classwise.runs.repaired import epochs_of, repaired_by
+from classwise.runs.repaired import epochs_of, repaired_by, start_kept
 from classwise.threat import ThreatModel
 from classwise.trained import check_held_out, network_from, selected
 from classwise.training import Runtime, TrainConfig
@@ -67,6 +68,14 @@ class Run:
         return next(iter(self.directory.events.read("repair")[-1:]), {})
 
     @property
+    def lift(self) -> Lift | None:
+        """What a repair did for the weakest class on validation images, and whether the start is what it hands out.
+
+        None where the run started from random weights, or is not finished.
+        """
+        return lift_of(self.directory)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes (or groups) that its figures are about."""
         return tuple(checkpoints.read_meta(self.checkpoint()[0])["group_names"])
@@ -93,7 +102,8 @@ class Run:
 
         Args:
             which: "selected", "repaired" (where a repair without training was better), "best" (raw weights), "averaged",
-                "last", "start", or a number of epochs, such as "12", or "12-averaged" for the average as it was then.
+                "last", "start", "final" (as the last epoch left them: the average where there is one, else raw), or a
+                number of epochs, such as "12", or "12-averaged" for the average as it was then.
 
         Raises:
             ValueError: There is no such checkpoint.
@@ -101,6 +111,9 @@ class Run:
         shelf = self.directory.checkpoints
         if which == "selected":
             return selected(self.directory)
+        if which == "final":
+            last = self.checkpoint("last")[0]
+            return last, (last / "averaged.safetensors").is_file()
         repaired = shelf.repaired()
         if repaired is not None and which in ("repaired", repaired.name):
             return repaired, False
@@ -161,7 +174,7 @@ class Run:
         runtime = Runtime(configuration.replace(hardware, device=device) if device else hardware)
         folder, averaged = self.checkpoint(checkpoint)
         still = inaction(self.config.policy.registered_name, self.history)
-        after = f"after epoch {epochs_of(folder)}{repaired_by(folder)}"
+        after = f"after epoch {epochs_of(folder)}{repaired_by(folder)}{start_kept(self.directory, folder)}"
         described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, {after}{still})"
         with runtime.session():
             model = runtime.place(self.model(checkpoint)).eval()

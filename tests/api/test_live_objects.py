@@ -74,7 +74,7 @@ def test_a_radius_is_no_threat_model(threat: object) -> None:
 def test_what_was_set_by_hand_in_a_repair_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = cw.train(cw.recipe("digits-pgd-at", epochs=1), tmp_path / "run", progress=Silent())
     seen = []
-    monkeypatch.setattr("classwise.api.train", lambda made, *rest, **options: seen.append(made))
+    monkeypatch.setattr("classwise.api.train", lambda made, *rest, **options: seen.append(made) or run)
     cw.finetune(run, recipe=cw.recipe("digits-faal", threat=cw.linf("0.05")), out=tmp_path / "repair")
     cw.finetune(run, recipe="digits-faal", out=tmp_path / "repair")
     assert [str(each.threat) for each in seen] == ["linf 0.05", "linf 0.18"]

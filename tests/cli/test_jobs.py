@@ -143,7 +143,9 @@ def test_a_checkpoint_and_a_file_of_weights_are_audited(cli: Cli, finished: Path
 def test_a_repair_starts_from_the_run_and_is_compared(cli: Cli, finished: Path, tmp_path: Path) -> None:
     repair = ["--recipe", "digits-faal", "--epochs", "1", "--out", tmp_path / "repair"]
     code, out, _ = cli("finetune", finished, *PLUGIN, *repair)
-    assert code == 0
+    assert code in (0, 4)
+    assert (code == 4) == ("Nothing was repaired: the weights handed out are the start's." in out)
+    assert "Weakest class under attack, 6 validation images: " in out
     assert "Start model, on 6 validation images" in out
     assert f"classwise compare {finished} {tmp_path / 'repair'}" in out
     written = yaml.safe_load((tmp_path / "repair" / "config.yaml").read_text())
@@ -155,6 +157,26 @@ def test_a_repair_starts_from_the_run_and_is_compared(cli: Cli, finished: Path, 
     assert code == 0
     assert "Weakest class:" in out
     assert "<html" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+
+def test_a_repair_that_makes_the_weakest_class_worse_is_no_success(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    """The rate makes it collapse; without the guard that is handed out, and called what it is."""
+    words = ["finetune", finished, *PLUGIN, "--recipe", "digits-faal", "--epochs", "1", "--optimizer.lr", "30"]
+    words += ["--use", "policy=fixed", "--policy.weight", "1", "0", "0"]
+    code, guarded, _ = cli(*words, "--out", tmp_path / "guarded")
+    assert "Selected: the weights of the start, none of those after 1 epochs." in guarded, guarded
+    assert "Nearest came the raw weights after epoch 1, weakest class" in guarded
+    assert (
+        "To try: a lower learning rate, --optimizer.lr 3; or --recipe logit-bias, which trains nothing."
+        in guarded
+    )
+    assert code == 4
+    assert cli(*words, "--out", tmp_path / "guarded")[0] == 4  # also where it is finished already
+    code, plain, _ = cli(*words, "--use", "selection=best-sum", "--out", tmp_path / "plain")
+    assert code == 4
+    assert "the repair made it worse, by" in plain
+    help_text = " ".join(cli("finetune", "--help")[1].split())
+    assert "Exit code 4 where nothing was repaired" in help_text.replace("│ ", "").replace(" │", "")
 
 
 def test_audits_that_differ_are_not_compared(cli: Cli, finished: Path, tmp_path: Path) -> None:

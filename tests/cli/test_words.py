@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from classwise import api, registry
-from classwise.cli import CHECK_FAILED, INTERRUPTED, OK, USER_MISTAKE, VERBS, doctor, run
+from classwise.cli import CHECK_FAILED, INTERRUPTED, NOT_REPAIRED, OK, USER_MISTAKE, VERBS, doctor, run
 from classwise.recipes import recipe
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -17,7 +17,10 @@ FLAGS = Path(__file__).with_name("train_flags.txt")
 
 
 def test_the_exit_codes_are_what_the_documentation_says() -> None:
-    assert (OK, USER_MISTAKE, CHECK_FAILED, INTERRUPTED) == (0, 2, 3, 130)
+    assert (OK, USER_MISTAKE, CHECK_FAILED, NOT_REPAIRED, INTERRUPTED) == (0, 2, 3, 4, 130)
+    said = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert "0 done, 2 the user's mistake" in said
+    assert "3 a check was not met, 4 nothing was repaired" in said
 
 
 def test_no_words_print_five_lines_to_copy(cli: Cli) -> None:

@@ -78,7 +78,13 @@ COMPONENTS: dict[str, dict[str, dict[str, Any]]] = {
         "friendly-pgd": {"steps": 6, "relative_step": 0.5},
         "boundary-balanced-pgd": {"steps": 6, "relative_step": 0.5},
     },
-    "selection": {"best-sum": {}, "best-average": {}, "best-worst": {}, "last": {}},
+    "selection": {
+        "best-sum": {},
+        "best-average": {},
+        "best-worst": {},
+        "last": {},
+        "no-worse": {"rule": {"name": "last"}},
+    },
     "repair": {"logit-bias": {"rounds": 1}, "last-layer-scale": {"rounds": 1}, "interpolation": {"steps": 2}},
 }
 """One form of every component in which it acts from the first or the second step on: no warm-up, no slack."""

@@ -32,7 +32,7 @@ from classwise.policies import (
 )
 from classwise.progress import Silent
 
-AXES = ("objective", "policy", "perturbation", "averaging", "mixing", "attack", "selection")
+AXES = ("objective", "policy", "perturbation", "averaging", "mixing", "attack", "selection", "repair")
 
 
 @config

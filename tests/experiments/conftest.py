@@ -26,4 +26,6 @@ def tiny() -> Size:
         per_class=6,
         attacks={"standard": "pgd-2", "pgd-20": "pgd-3", "cw-20": "cw-2"},
         scale=DIGITS_SCALE,
+        every=12,
+        votes=50,
     )

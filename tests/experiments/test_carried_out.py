@@ -37,7 +37,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_sweep_is_whole() -> None:
-    assert set(CELLS) == set(names())
+    assert set(CELLS) == {name for name in names() if name.startswith("faal-")}
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -231,7 +231,20 @@ def test_presets_of_a_family_differ(family: str) -> None:
         assert len({repr(config) for config in configs.values()}) == 2
     for config in configs.values():
         assert config.data.registered_name == "cifar10"
-        assert config.selection.registered_name in ("last", "best-worst", "best-sum")
+        assert config.selection.registered_name in ("last", "best-worst", "best-sum", "no-worse")
+
+
+REPAIRS = {*(name for name in FAMILIES if name.startswith(("frl-r", "baseline", "faal"))), "digits-faal"} - {
+    "faal-at-scratch"
+}
+
+
+@pytest.mark.parametrize("name", registry.names("recipe"))
+def test_recommended_repairs_are_guarded_and_nothing_else(name: str) -> None:
+    """What papers print and their code does hands out what its rule likes; so does training from scratch."""
+    alone = ("logit-bias", "last-layer-scale", "interpolation")
+    guarded = name in REPAIRS or name.removeprefix("digits-") in alone
+    assert recipe(name).selection.keeps_start == guarded
 
 
 @pytest.mark.parametrize(("name", "values"), PRINTED, ids=[name for name, _ in PRINTED])

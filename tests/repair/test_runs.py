@@ -29,7 +29,10 @@ from classwise.training import SGD
 Make = Callable[..., Any]
 ALONE = [LogitBias(), LastLayerScale()]
 EVERY = [*ALONE, Interpolation()]
-pytestmark = pytest.mark.filterwarnings("ignore:the start model is not robust")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the start model is not robust"),
+    pytest.mark.filterwarnings("ignore:the repair did not succeed"),
+]
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

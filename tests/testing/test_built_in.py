@@ -13,6 +13,8 @@ from classwise.mixing import GaussianNoise
 from classwise.objectives import Trades
 from classwise.policies import KLDRO, CalibratedRadius, Combined, Fixed
 from classwise.recipes import recipe
+from classwise.repair import Interpolation, LogitBias
+from classwise.selection import Last, NoWorse
 from classwise.testing import assert_component, assert_passes, check_component, check_policy
 from classwise.testing.component import CHECKS
 
@@ -37,6 +39,9 @@ FORMS = [
     PGD(loss="kl", start="gauss", step_from="sample"),
     PGD(bn_mode="train"),
     EpochEMA(decay=0.0, start=3, buffers="copy"),
+    NoWorse(rule=Last()),
+    LogitBias(rounds=1),
+    Interpolation(steps=1),
     GaussianNoise(sigma=0.5),
 ]
 SLOW_FORMS = [
@@ -52,7 +57,9 @@ SLOW_FORMS = [
 def test_the_sweep_covers_every_kind_with_a_contract() -> None:
     assert {kind for kind, _ in BUILT_IN} == set(CHECKS)
     assert len(BUILT_IN) >= 25
-    assert {"policy", "objective", "attack", "averaging", "mixing", "perturbation", "selection"} == set(CHECKS)
+    assert {"policy", "objective", "attack", "averaging", "mixing", "perturbation", "selection", "repair"} == set(
+        CHECKS
+    )
 
 
 @pytest.mark.parametrize(("kind", "name"), BUILT_IN)

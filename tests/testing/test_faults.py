@@ -14,6 +14,7 @@ from classwise.testing.mixing import DEMANDS as MIXING
 from classwise.testing.objective import DEMANDS as OBJECTIVE
 from classwise.testing.perturbation import DEMANDS as PERTURBATION
 from classwise.testing.policy import DEMANDS as POLICY
+from classwise.testing.repair import DEMANDS as REPAIR
 from classwise.testing.selection import DEMANDS as SELECTION
 
 FOLDER = Path(__file__).with_name("faults")
@@ -24,6 +25,7 @@ DEMANDS = {
     "objective": OBJECTIVE,
     "perturbation": PERTURBATION,
     "policy": POLICY,
+    "repair": REPAIR,
     "selection": SELECTION,
 }
 

@@ -16,6 +16,7 @@ from classwise.testing.mixing import DEMANDS as MIXING
 from classwise.testing.objective import DEMANDS as OBJECTIVE
 from classwise.testing.perturbation import DEMANDS as PERTURBATION
 from classwise.testing.policy import DEMANDS as POLICY
+from classwise.testing.repair import DEMANDS as REPAIR
 from classwise.testing.selection import DEMANDS as SELECTION
 from classwise.testing.settings import SETTINGS
 
@@ -68,10 +69,10 @@ def test_the_tests_of_the_page_pass(folder: Path) -> None:
 
 
 def test_the_table_lists_every_check() -> None:
-    columns = (POLICY, OBJECTIVE, ATTACK, AVERAGING, MIXING, PERTURBATION, SELECTION)
+    columns = (POLICY, OBJECTIVE, ATTACK, AVERAGING, MIXING, PERTURBATION, SELECTION, REPAIR)
     names = [[demand.name for demand in demands] for demands in columns]
     rows = [f"| {' | '.join(row)} |" for row in zip_longest(*names, fillvalue="")]
-    head = "| policy | objective | attack | averaging | mixing | perturbation | selection |\n|" + " --- |" * 7
+    head = "| policy | objective | attack | averaging | mixing | perturbation | selection | repair |\n|" + " --- |" * 8
     assert "\n".join([head, *rows]) in PAGE
     for demand in SETTINGS:
         assert f"`{demand.name}`" in PAGE

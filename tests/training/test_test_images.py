@@ -26,6 +26,7 @@ def poisoned(toy_data: Callable[..., ClassData]) -> Dataset:
 
 
 @pytest.mark.filterwarnings("ignore:the start model is not robust")
+@pytest.mark.filterwarnings("ignore:the repair did not succeed")
 def test_training_and_repair_do_not_touch_them(
     poisoned: Dataset, toy_config: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -177,7 +177,7 @@ def _start(threat: ThreatModel, x: Tensor, radius: Tensor, noise: Noise) -> Tens
     else:
         direction = noise.normal(x)
         length = threat.length(direction)
-    return (x + per_sample(radius, x) * direction / length.clamp_min(1e-12)).clamp(0, 1)
+    return threat.within_box(x + threat.reach(radius, x) * direction / length.clamp_min(1e-12))
 
 
 def _moved(threat: ThreatModel, rows: Rows, memory: dict[str, Tensor], current: Tensor, gradient: Tensor) -> Tensor:

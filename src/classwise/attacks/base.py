@@ -72,7 +72,7 @@ class Attack(Component):
             y: Labels (N,), int64.
             threat: Norm and base radius.
             noise: Source of random starts.
-            radius: Radius of each sample, (N,), in units of the pixel range; default: the threat's for all.
+            radius: Radius of each sample, (N,), in the unit of the threat's; default: the threat's for all.
             step_scale: Multiplier of each sample's step size, (N,); default 1.
             steps_scale: Multiplier of each sample's number of steps, (N,), at most 1; default 1.
             inner: The objective's inner problem, for attacks whose loss is "matched"; default: cross-entropy from a
@@ -90,8 +90,9 @@ class Attack(Component):
         with mode(model, training=self.bn_mode == "train"):
             x_adv = self.run(model, x, y, threat, radius, length, number, noise, inner or Inner()).detach()
         inside = threat.distance(x_adv, x) <= widest(radius) + 1e-6
-        in_box = ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
-        kept = (inside & in_box).view(-1, *[1] * (x.dim() - 1))
+        if threat.box:
+            inside = inside & ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
+        kept = inside.view(-1, *[1] * (x.dim() - 1))
         x_adv = torch.where(kept, x_adv, threat.project(x_adv, x, radius))
         return torch.where(radius.view_as(kept) > 0, x_adv, x)
 

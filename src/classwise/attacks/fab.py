@@ -79,7 +79,12 @@ class FAB(Stepwise):
         return self.tasks(10) * self.steps * (2 + 2 * backwards) // 3
 
     def begin(self, model: Classifier, threat: ThreatModel, rows: Rows, noise: Noise) -> Rows:
-        """See :class:`Stepwise`. An image that is misclassified as it is has distance 0."""
+        """See :class:`Stepwise`. An image that is misclassified as it is has distance 0.
+
+        Raises:
+            ValueError: If channels have radii of their own, or there is no box.
+        """
+        threat.require_plain(self.registered_name)
         x, y = rows.x, rows.y
         with torch.no_grad():
             logits = widen(model(x))

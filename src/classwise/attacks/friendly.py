@@ -159,7 +159,7 @@ class FriendlyPGD(Attack):
         number = (self.steps * steps_scale).ceil()
         left = torch.full_like(y, self.budget)
         stopped = torch.zeros_like(y, dtype=torch.bool)
-        point = point.clamp(0, 1)
+        point = threat.within_box(point)
         for i in range(self.steps):
             shake = float(self.jitter) * noise.normal(x) if self.jitter > 0 else None
             with full_precision(x) if i == 0 and careful else nullcontext():

@@ -210,7 +210,7 @@ class PGD(Stepwise):
         """A point after a step, brought back as ``box`` says."""
         if self.box == "each-step":
             return threat.project(moved, x, radius)
-        boxed = moved.clamp(0, 1) if self.box == "before-ball" else moved
+        boxed = threat.within_box(moved) if self.box == "before-ball" else moved
         return x + threat.shrink(boxed - x, radius)
 
     def _judge(

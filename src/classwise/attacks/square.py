@@ -90,8 +90,9 @@ class Square(Stepwise):
         """See :class:`Stepwise`: ``best`` becomes the start, which the first step evaluates.
 
         Raises:
-            ValueError: If the inputs are no images (N, C, H, W), or the norm is neither l_inf nor l_2.
+            ValueError: If the inputs are no images (N, C, H, W), the norm is neither l_inf nor l_2, or the ball is not plain.
         """
+        threat.require_plain(self.registered_name)
         x = rows.x
         if x.dim() != 4:
             raise ValueError(

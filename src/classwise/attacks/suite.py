@@ -11,6 +11,7 @@ from classwise.attacks.base import Attack
 from classwise.attacks.fab import FAB
 from classwise.attacks.pgd import PGD
 from classwise.attacks.square import Square
+from classwise.threat import ThreatModel
 
 Attacks = str | Attack | Sequence[Attack]
 
@@ -94,6 +95,17 @@ def warnings_for(attacks: Sequence[Attack], norm: str, classes: int) -> list[str
         if aimed and wanted > classes - 1:
             sentences.append(f"{_name(attack)}: {classes} classes leave {classes - 1} targets instead of {wanted}")
     return sentences
+
+
+def check_threat(attacks: Sequence[Attack], threat: ThreatModel) -> None:
+    """Refuse attacks that have a geometry of their own, which does not fit the threat model.
+
+    Raises:
+        ValueError: With the name of the first such attack.
+    """
+    for attack in attacks:
+        if isinstance(attack, FAB | Square):
+            threat.require_plain(_name(attack))
 
 
 def _named(name: str) -> tuple[Attack, ...]:

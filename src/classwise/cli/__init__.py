@@ -8,7 +8,7 @@ import sys
 import warnings
 from typing import TextIO
 
-OK, USER_MISTAKE, CHECK_FAILED, INTERRUPTED = 0, 2, 3, 130
+OK, USER_MISTAKE, CHECK_FAILED, NOT_REPAIRED, INTERRUPTED = 0, 2, 3, 4, 130
 
 VERBS = {
     "demo": "Train, audit, repair and audit again on bundled images of digits; writes a report. Takes minutes.",
@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> int:
         arguments: Words after the program's name.
 
     Returns:
-        Exit code: 0 done, 2 the user's mistake, 3 a check was not met, 130 interrupted.
+        Exit code: 0 done, 2 the user's mistake, 3 a check was not met, 4 a repair did not succeed, 130 interrupted.
     """
     if not arguments:
         print(HINT)

@@ -52,9 +52,14 @@ class Flags:
     """Network that a file of weights belongs to: a name such as resnet20, or import:PACKAGE.MODULE:FUNCTION for your own;
     docs/audits.md lists all forms."""
     norm: Norm | None = None
-    """Norm of the threat model; default: that of the run, or linf."""
+    """Norm of the threat model; default: the threat model of the run, but for what is given, or linf."""
     radius: tuple[Radius, ...] = ()
     """One or several radii, such as 8/255; default: that of the run, or 8/255."""
+    channels: tuple[float, ...] = ()
+    """Only for linf: factors of the radius, one for each channel. With deviations of channels the radius is one of standardised
+    images."""
+    box: bool = True
+    """Whether perturbed images stay in the range [0, 1]; --no-box only for linf."""
     attacks: str = "pgd-20"
     """A suite (quick, standard, plus), an attack (pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, fab-t, square, …), or several
     joined by +, whose worst case counts. standard is AutoAttack's standard version."""
@@ -63,7 +68,7 @@ class Flags:
     per_class: int = 0
     """Test images of each class, the first ones; 0: all."""
     checkpoint: str = "selected"
-    """Of a run: selected, repaired, best, averaged, last, start, or a number of epochs (12, 12-averaged)."""
+    """Of a run: selected, repaired, best, averaged, last, final, start, or a number of epochs (12, 12-averaged)."""
     picked_on_test: bool = False
     """Of a run: audit every kept checkpoint and report the one that does best on the test images, as some published code
     does. Its figures are too high, and the first line says so; for comparison with published rows only."""
@@ -203,7 +208,10 @@ def _threats(flags: Flags, default: ThreatModel) -> list[ThreatModel]:
     norm = flags.norm or default.norm
     if not flags.radius and norm != default.norm:
         raise ValueError(f"--norm {norm} needs a --radius: the default {default.radius} is meant for {default.norm}")
-    return [ThreatModel(norm=norm, radius=radius) for radius in flags.radius or (default.radius,)]
+    kept = default if flags.norm is None else ThreatModel()
+    channels, box = flags.channels or kept.channels, kept.box and flags.box
+    radii = flags.radius or (default.radius,)
+    return [ThreatModel(norm=norm, radius=radius, channels=channels, box=box) for radius in radii]
 
 
 def _with_step(attack: Attack, step_size: Radius | None) -> Attack:

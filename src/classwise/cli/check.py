@@ -10,6 +10,7 @@ import tyro
 from classwise import api, registry
 from classwise.cli import CHECK_FAILED, OK
 from classwise.cli.flags import named_data, parse
+from classwise.configuration import replace
 from classwise.models.foreign import Weights
 from classwise.models.named import network_named
 from classwise.radius import Radius
@@ -66,8 +67,12 @@ def main(arguments: list[str]) -> int:
     if (flags.norm is None) != (flags.radius is None) and flags.norm is not None:
         raise ValueError(f"--norm {flags.norm} needs a --radius")
     facts = run_facts(flags.model) if flags.model.exists() else {}
-    norm = flags.norm or facts.get("threat", ThreatModel()).norm
-    threat = ThreatModel(norm=norm, radius=flags.radius) if flags.radius is not None else None
+    known = facts.get("threat", ThreatModel())
+    threat = None
+    if flags.radius is not None:
+        threat = (
+            ThreatModel(norm=flags.norm, radius=flags.radius) if flags.norm else replace(known, radius=flags.radius)
+        )
     checks = api.check(
         flags.model,
         data,

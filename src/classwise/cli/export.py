@@ -25,7 +25,7 @@ class Flags:
     """safetensors (weights and facts.json), onnx (the classifier, images in [0, 1] to logits) or huggingface (the weights
     with a model card)."""
     checkpoint: str = "selected"
-    """selected, repaired, best, averaged, last, start, or a number of epochs (12, 12-averaged)."""
+    """selected, repaired, best, averaged, last, final, start, or a number of epochs (12, 12-averaged)."""
     plugin: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Python file that registers components the run was made with; may be repeated. Its code is run."""
 

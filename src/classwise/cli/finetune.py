@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from classwise import api
+from classwise.cli import NOT_REPAIRED, OK
 from classwise.cli.flags import (
     Choice,
     Parts,
@@ -29,7 +30,8 @@ class Flags:
     """Repair the weakest classes of a robust model.
 
     What describes the problem (data, network, radius, …) comes from the run the model belongs to, what describes the
-    method from the recipe; flags come last.
+    method from the recipe; flags come last. Exit code 4 where nothing was repaired on validation images: the start itself is
+    handed out (as the recipes that guard it do, --use selection=no-worse), or the weakest class is weaker than before.
     """
 
     model: tyro.conf.Positional[Path]
@@ -83,4 +85,6 @@ def main(arguments: list[str]) -> int:
         print(run_summary(run))
         if RunDirectory(flags.model).exists:
             print(f"      classwise compare {flags.model} {run.path}")
-    return 0
+        if run.lift is not None and not run.lift.is_success:
+            return NOT_REPAIRED
+    return OK

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from classwise.lift import what_to_try
 from classwise.run import Run
 from classwise.runs.acted import action
 from classwise.runs.checkpoints import read_meta
@@ -23,7 +24,7 @@ def start_summary(run: Run) -> str:
 
 def run_summary(run: Run) -> str:
     """Which epoch was selected, how it did on validation images, what a repair made of it, and what to do next."""
-    return "\n".join([*_trained(run), *_repaired(run), f"Next: classwise audit {run.path}"])
+    return "\n".join([*_trained(run), *_repaired(run), *_lifted(run), f"Next: classwise audit {run.path}"])
 
 
 def _trained(run: Run) -> list[str]:
@@ -31,6 +32,12 @@ def _trained(run: Run) -> list[str]:
     if not run.config.epochs:
         return []
     folder, averaged = trained_best(run.directory)
+    did = action(run.config.policy.registered_name, run.history, run.config.policy.steered())
+    if folder.name == "0":
+        return [
+            f"Selected: the weights of the start, none of those after {len(run.history)} epochs.",
+            *([did] if did else []),
+        ]
     entry = _logged(run, "epoch", int(folder.name) - 1)
     which = "averaged" if averaged else "raw"
     validation = _validation(entry["validation"][which], run.class_names)
@@ -43,7 +50,6 @@ def _trained(run: Run) -> list[str]:
     scores = entry["scores"]
     if averaged and max(each["scores"]["best"] for each in run.history) > scores["averaged"]:
         lines.append("The raw weights scored higher on validation images: to take those, --checkpoint best.")
-    did = action(run.config.policy.registered_name, run.history, run.config.policy.steered())
     return [*lines, *([did] if did else [])]
 
 
@@ -53,6 +59,14 @@ def _repaired(run: Run) -> list[str]:
         return []
     meta = read_meta(run.checkpoint()[0])
     return [told(run.repair, meta["class_names"], meta["group_names"])]
+
+
+def _lifted(run: Run) -> list[str]:
+    """Lines about the weakest class before and after; none where the run did not start from a network."""
+    lift = run.lift
+    if lift is None:
+        return []
+    return [lift.told(), *([] if lift.is_success else [what_to_try(run.config)])]
 
 
 def _logged(run: Run, event: str, epoch: int | None = None) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Judge:
         What is outside is judged where the projection puts it, and how far it was is kept in ``excess``.
         """
         outside = float((threat.distance(x_adv, x) - widest(radius)).amax())
-        off_box = float(torch.maximum(-x_adv.amin(), x_adv.amax() - 1))
+        off_box = float(torch.maximum(-x_adv.amin(), x_adv.amax() - 1)) if threat.box else 0.0
         self.excess = max(self.excess, outside, off_box)
         if max(outside, off_box) > TOLERANCE:
             x_adv = threat.project(x_adv, x, radius)

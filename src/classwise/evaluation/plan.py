@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 
 from classwise.attacks import Attack, attack_list, describe
-from classwise.attacks.suite import Attacks, warnings_for
+from classwise.attacks.suite import Attacks, check_threat, warnings_for
 from classwise.configuration import config, to_plain
 from classwise.data.dataset import ClassData
 from classwise.evaluation.collect import Precision
@@ -76,7 +76,7 @@ def plan_audit(
     """Write down an audit before it is run; see :class:`AuditPlan` for the fields.
 
     Raises:
-        ValueError: A class has no sample, no threat model is given, or an attack is unknown.
+        ValueError: A class has no sample, no threat model is given, or an attack is unknown or does not know the threat model.
     """
     check_classes(data, split)
     if not threats:
@@ -86,6 +86,8 @@ def plan_audit(
         raise ValueError(
             "an attack with bn_mode 'train' would change the audited model's BatchNorm: use bn_mode 'eval'"
         )
+    for threat in threats:
+        check_threat(chosen, threat)
     for sentence in (each for threat in threats for each in warnings_for(chosen, threat.norm, data.num_classes)):
         warnings.warn(sentence, stacklevel=2)
     return AuditPlan(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from classwise.experiments.measures import Measure
+from classwise.experiments.measures import HardHit, Measure
 from classwise.published import Cell, cells
 from classwise.registry import did_you_mean
 from classwise.training import TrainConfig
@@ -100,8 +100,9 @@ class Experiment:
         rows: Rows in the order of the paper.
         columns: Columns in the order of the paper.
         paper_runs: Runs that a number of the paper is the mean of; 1 where it does not say.
-        picture: What is drawn beside the table: bars of every class for each row, the course of each column that is
-            followed over epochs, or each column over the rows of a sweep.
+        picture: What is drawn beside the table: bars of every class for each row, the class accuracies of each row in
+            decreasing order, the course of each column that has one over epochs, each column over the rows of a sweep,
+            the certified accuracy of every class over radii, or the class knobs of each row over epochs.
     """
 
     name: str
@@ -113,7 +114,7 @@ class Experiment:
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     paper_runs: int = 1
-    picture: Literal["", "bars", "curves", "sweep"] = ""
+    picture: Literal["", "bars", "sorted", "curves", "sweep", "certified", "knobs"] = ""
 
     def __post_init__(self) -> None:
         seen = [(row.name, row.block) for row in self.rows]
@@ -133,8 +134,13 @@ class Experiment:
         return tuple(training for same in found.values() for training in same)
 
     def cells(self) -> tuple[tuple[Row, Column], ...]:
-        """Every cell: a row with a column of its block."""
-        return tuple((row, column) for row in self.rows for column in self.columns if row.block == column.block)
+        """Every cell: a row with a column of its block; a measure of two trainings is for rows that hold differences."""
+        return tuple(
+            (row, column)
+            for row in self.rows
+            for column in self.columns
+            if row.block == column.block and (row.minus is not None or not isinstance(column.measure, HardHit))
+        )
 
     @staticmethod
     def unit(row: Row, column: Column) -> str:

@@ -1,20 +1,36 @@
-"""What a column of a table measures: a figure of an audit, of the course of training, or of its cost."""
+"""What a column of a table measures: a figure of an audit, of two, of a certification, or of the course of a training."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean, median
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from classwise.metrics import ClassTable
+from classwise.evaluation import AuditResult
+from classwise.evaluation.certificates import CertifyResult
+from classwise.experiments.courses import Fall, Followed, Jump, Timed, Violation
+from classwise.experiments.figure import Figure, figure_of
+from classwise.metrics import ClassTable, hurt_more
+from classwise.radius import Radius
 from classwise.threat import ThreatModel, linf
 
+__all__ = [
+    "USUAL",
+    "Audited",
+    "Certified",
+    "Course",
+    "Fall",
+    "Figure",
+    "Followed",
+    "HardHit",
+    "Jump",
+    "Measure",
+    "Timed",
+    "Violation",
+]
+
 Quantity = Literal["clean", "robust", "boundary"]
-Figure = Literal["average", "worst", "worst-fifth", "best", "deviation", "class"]
 
 USUAL = linf("8/255")
 """The threat of all the papers unless they say otherwise."""
@@ -32,6 +48,7 @@ class Audited:
         error: Whether the error (100 - accuracy) is meant; the boundary error always is one.
         group: Number of the class, for the figure "class".
         threat: What the attacker may do, whatever was trained against.
+        step: Length of the steps of PGD, which the attacks then are; None: as :func:`classwise.attacks.attack_list` has it.
     """
 
     of: Quantity
@@ -40,90 +57,81 @@ class Audited:
     error: bool = False
     group: int = 0
     threat: ThreatModel = USUAL
+    step: Radius | None = None
 
     unit: ClassVar[str] = "%"
 
     def value(self, table: ClassTable) -> float:
         """The figure; nan for a class that the data do not have."""
         errors = table.boundary if self.of == "boundary" else 1 - getattr(table, self.of)
-        found = _figure(errors, table.n, self.figure, self.group)
+        found = figure_of(errors, table.n, self.figure, self.group)
         as_error = self.error or self.of == "boundary" or self.figure == "deviation"
         return 100 * (found if as_error else 1 - found)
 
 
 @dataclass(frozen=True)
-class Followed:
-    """A figure of the validation passes of a run, its mean over some of the epochs, in per cent.
+class HardHit:
+    """Whether hard classes are hurt more: the rank correlation over classes of hardness with the rise of an error, in [-1, 1].
+
+    For rows that hold differences: before is the training that is subtracted, and its clean error is how hard a class is,
+    since all images may be wrong under attack before. Ranks of hardness and of the rise come from different halves of the
+    images, as of the same images their noise would draw the correlation down; see :func:`classwise.metrics.hurt_more`.
+    Above 0: classes with a larger clean error before have the larger rise.
 
     Args:
-        of: Clean or robust accuracy.
-        figure: As for :class:`Audited`.
-        error: As for :class:`Audited`.
-        group: As for :class:`Audited`.
-        begin: Where in training the epochs begin, a fraction in [0, 1).
-        end: Where they end, a fraction in (begin, 1].
-        weights: The live weights, or their average.
+        of: Whose rise: of the clean or of the robust error.
+        attacks: As for :class:`Audited`.
+        threat: As for :class:`Audited`.
     """
 
     of: Literal["clean", "robust"]
-    figure: Figure = "average"
-    error: bool = False
-    group: int = 0
-    begin: float = 0.0
-    end: float = 1.0
-    weights: Literal["raw", "averaged"] = "raw"
+    attacks: str = "standard"
+    threat: ThreatModel = USUAL
 
-    unit: ClassVar[str] = "%"
+    unit: ClassVar[str] = "1"
 
-    def curve(self, history: Sequence[Mapping[str, Any]]) -> list[float]:
-        """The figure after each epoch of a run's history; nan where there were no such weights yet."""
-        values = []
-        for entry in history:
-            table = entry["validation"].get(self.weights)
-            if table is None:
-                values.append(float("nan"))
-                continue
-            errors = 1 - np.asarray(table[self.of], np.float64)
-            found = _figure(errors, np.asarray(table["n"], np.int64), self.figure, self.group)
-            values.append(100 * (found if self.error or self.figure == "deviation" else 1 - found))
-        return values
+    def value(self, before: AuditResult, after: AuditResult) -> float:
+        """The correlation; nan where all classes are equally hard, or have the same rise.
 
-    def value(self, history: Sequence[Mapping[str, Any]]) -> float:
-        """Mean of the curve over the epochs asked for, the one that an end falls into included."""
-        curve = self.curve(history)
-        first = min(int(self.begin * len(curve)), len(curve) - 1)
-        return fmean(curve[first : max(first + 1, round(self.end * len(curve)))])
+        Args:
+            before: Audit of the training that is subtracted.
+            after: Audit of the other one, on the same images.
+        """
+        one, other = before.outcomes, after.outcomes
+        assert np.array_equal(one.index, other.index), "the audits are of different images"
+        assert np.array_equal(one.group, other.group), "the audits are of different classes"
+        was, now = (each.clean_correct if self.of == "clean" else each.robust_correct(0) for each in (one, other))
+        rng = np.random.default_rng(0)
+        return hurt_more(was, now, one.group, rng, resamples=0, hardness=one.clean_correct).correlation.value
 
 
 @dataclass(frozen=True)
-class Timed:
-    """Seconds of the training steps of an epoch: the median over epochs without the first, which warms up.
+class Certified:
+    """A figure of the accuracy certified at an l_2 radius by randomised smoothing, class by class, in per cent.
 
-    Validation passes are not in it. It belongs to the machine that it was measured on.
+    Args:
+        figure: As for :class:`Audited`.
+        error: Whether what is not certified (100 - accuracy) is meant.
+        group: Number of the class, for the figure "class".
+        radius: The radius, in units of the pixel range; 0: the label is the certified class at any radius.
+        sigma: Standard deviation of the noise, as in training.
     """
 
-    unit: ClassVar[str] = "s"
+    figure: Figure = "average"
+    error: bool = False
+    group: int = 0
+    radius: float = field(kw_only=True)
+    sigma: float = field(kw_only=True)
 
-    def value(self, history: Sequence[Mapping[str, Any]]) -> float:
-        """The median; of a single epoch that one."""
-        return median(float(entry["seconds"]["train"]) for entry in (history[1:] or history))
+    unit: ClassVar[str] = "%"
+
+    def value(self, result: CertifyResult) -> float:
+        """The figure; nan for a class that the data do not have."""
+        table = result.certified(self.radius)
+        found = figure_of(1 - table.robust, table.n, self.figure, self.group)
+        return 100 * (found if self.error or self.figure == "deviation" else 1 - found)
 
 
-Measure = Audited | Followed | Timed
-
-
-def _figure(errors: npt.NDArray[np.float64], n: npt.NDArray[np.int64], figure: Figure, group: int) -> float:
-    """A figure of class errors, fractions; classes without samples do not count."""
-    if figure == "class":
-        return float(errors[group]) if group < len(errors) else float("nan")
-    there = n > 0
-    errors, n = errors[there], n[there]
-    ordered = np.sort(errors)[::-1]
-    found = {
-        "average": (errors * n).sum() / n.sum(),
-        "worst": ordered[0],
-        "worst-fifth": ordered[: -(-len(ordered) // 5)].mean(),
-        "best": ordered[-1],
-        "deviation": errors.std(),
-    }
-    return float(found[figure])
+Course = Followed | Violation | Jump
+"""Measures that have a curve over epochs."""
+Measure = Audited | HardHit | Certified | Followed | Violation | Jump | Fall | Timed

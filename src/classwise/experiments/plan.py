@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from classwise.attacks import Attack, attack_list
 from classwise.configuration import replace, to_plain, to_yaml
 from classwise.data import DataSource
 from classwise.experiments.base import Experiment, Row, Training
-from classwise.experiments.measures import Audited
+from classwise.experiments.measures import Audited, Certified, HardHit
 from classwise.experiments.sizes import Size
 from classwise.models import ModelBuilder
+from classwise.radius import Radius
 from classwise.registry import did_you_mean
 from classwise.runs.atomic import write_text
 from classwise.threat import ThreatModel
@@ -30,11 +32,31 @@ class Asked:
         checkpoint: See :meth:`classwise.Run.checkpoint`; a file of weights has "selected" only.
         attacks: Whose worst case counts.
         threat: What the attacker may do.
+        step: Length of the attacks' steps; None: their own.
     """
 
     checkpoint: str
     attacks: str
     threat: ThreatModel
+    step: Radius | None = None
+
+    def attack_list(self) -> tuple[Attack, ...]:
+        """The attacks, with the steps that are asked for."""
+        found = attack_list(self.attacks)
+        return found if self.step is None else tuple(replace(each, step_size=self.step) for each in found)
+
+
+@dataclass(frozen=True)
+class AskedCertificates:
+    """A certification that a plan asks for.
+
+    Args:
+        checkpoint: As for :class:`Asked`; raw weights are certified but where the selected ones are averaged.
+        sigma: Standard deviation of the noise.
+    """
+
+    checkpoint: str
+    sigma: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +69,7 @@ class Planned:
         start: Name of the planned network it starts from; empty: it starts from nothing.
         file: The file of weights; empty: it is trained.
         audits: What is asked about it.
+        certificates: The certifications that are asked of it.
     """
 
     name: str
@@ -54,6 +77,7 @@ class Planned:
     start: str = ""
     file: str = ""
     audits: tuple[Asked, ...] = ()
+    certificates: tuple[AskedCertificates, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,23 +159,34 @@ def plan(
         raise ValueError(f"no row of {experiment.name} can be run: {next(iter(left_out.values()))}")
     networks: dict[str, Planned] = {}
     for row in rows:
-        wanted = [
-            asked(size, row, column.measure)
-            for other, column in experiment.cells()
-            if other == row and isinstance(column.measure, Audited)
-        ]
+        measures = [column.measure for other, column in experiment.cells() if other == row]
+        audits = [asked(size, row, each) for each in measures if isinstance(each, Audited | HardHit)]
+        certificates = [asked_certificates(row, each) for each in measures if isinstance(each, Certified)]
         for seed in range(seeds):
             for training in row.chains():
                 made = _planned(training, size, seed, data_dir, given)
                 known = networks.setdefault(made.name, made)
                 if training in (row.training, row.minus):
-                    networks[made.name] = replace(known, audits=tuple(dict.fromkeys([*known.audits, *wanted])))
+                    networks[made.name] = replace(
+                        known,
+                        audits=tuple(dict.fromkeys([*known.audits, *audits])),
+                        certificates=tuple(dict.fromkeys([*known.certificates, *certificates])),
+                    )
     return Plan(experiment, size, seeds, out.expanduser().resolve(), tuple(networks.values()), left_out)
 
 
-def asked(size: Size, row: Row, measure: Audited) -> Asked:
+def asked(size: Size, row: Row, measure: Audited | HardHit) -> Asked:
     """The audit in which a figure of a row is found."""
-    return Asked(row.checkpoint, size.suite(measure.attacks), size.faced(measure.threat))
+    faced, step = size.faced(measure.threat), measure.step if isinstance(measure, Audited) else None
+    if step is not None and faced.radius != measure.threat.radius:
+        step = Radius(f"{step * faced.radius / measure.threat.radius:.6g}")
+    return Asked(row.checkpoint, size.suite(measure.attacks), faced, step)
+
+
+def asked_certificates(row: Row, measure: Certified) -> AskedCertificates:
+    """The certification in which a figure of a row is found."""
+    assert not row.checkpoint.endswith("averaged"), "averaged weights are certified where they are selected only"
+    return AskedCertificates(row.checkpoint, measure.sigma)
 
 
 def network_name(training: Training, seed: int) -> str:
@@ -172,7 +207,7 @@ def config_path(made: Plan, network: Planned) -> Path:
 
 
 def commands(made: Plan) -> Iterator[str]:
-    """One line for each training and each audit, for a shell: what starts from a run stands after it.
+    """One line for each training, audit and certification, for a shell: what starts from a run stands after it.
 
     They need what :func:`write_configs` writes.
     """
@@ -188,6 +223,12 @@ def commands(made: Plan) -> Iterator[str]:
         for each in network.audits:
             words = ["classwise", "audit", network.file or str(folder), "--attacks", each.attacks]
             words += ["--norm", each.threat.norm, "--radius", str(each.threat.radius)]
+            if each.step is not None:
+                words += ["--step-size", str(each.step)]
+            if each.threat.channels:
+                words += ["--channels", *(f"{factor:g}" for factor in each.threat.channels)]
+            if not each.threat.box:
+                words.append("--no-box")
             if network.file:
                 words += _file_words(network.config, audit_folder(made, network, each))
             elif each.checkpoint != "selected":
@@ -195,16 +236,33 @@ def commands(made: Plan) -> Iterator[str]:
             if made.size.per_class:
                 words += ["--per-class", str(made.size.per_class)]
             yield shlex.join(words)
+        for wanted in network.certificates:
+            words = ["classwise", "certify", network.file or str(folder), "--sigma", f"{wanted.sigma:g}"]
+            words += ["--every", str(made.size.every), "--n", str(made.size.votes)]
+            out = certificates_folder(made, network, wanted)
+            if network.file:
+                words += _file_words(network.config, out)
+            else:
+                words += ["--checkpoint", wanted.checkpoint, "--out", str(out)]
+            yield shlex.join(words)
 
 
 def audit_folder(made: Plan, network: Planned, each: Asked) -> Path:
     """Where the audit of a file of weights is kept; a run keeps its own."""
     threat = f"{each.threat.norm}-{float(each.threat.radius):.4f}"
+    threat += "".join(f"-{factor:g}" for factor in each.threat.channels) + ("" if each.threat.box else "-no-box")
+    threat += "" if each.step is None else f"-step-{float(each.step):.4f}"
     return made.folder(network.name) / f"{each.attacks.replace('+', '-')}-{threat}"
 
 
+def certificates_folder(made: Plan, network: Planned, each: AskedCertificates) -> Path:
+    """Where a certification is kept."""
+    rule = f"sigma-{each.sigma:g}-{each.checkpoint}-every-{made.size.every}-n-{made.size.votes}"
+    return made.folder(network.name) / "certificates" / rule
+
+
 def _file_words(config: TrainConfig, out: Path) -> list[str]:
-    """What an audit of a file of weights has to be told."""
+    """What an audit or a certification of a file of weights has to be told."""
     words = ["--data", config.data.registered_name, "--network", _written(config.model), "--out", str(out)]
     folder = getattr(config.data, "folder", "")
     return [*words, "--data-dir", folder] if folder else words

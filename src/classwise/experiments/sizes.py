@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Literal
 
+from classwise.averaging import Gated
 from classwise.configuration import Component, replace
 from classwise.data import Digits, NoAugmentation, Split
+from classwise.evaluation.certify import EVERY
 from classwise.models import SmallCNN
 from classwise.policies import KLDRO, ClassPolicy, Combined, Uniform
 from classwise.radius import Radius
@@ -24,6 +27,10 @@ EPOCHS = ("drops", "decay_epochs", "budget_epochs", "stage_epochs")
 """Fields of components that hold a rising list of epochs."""
 DIGITS_SCALE = float(Radius(RADIUS)) / (8 / 255)
 """How much farther l_inf attacks may go on the digits than the papers' do on photographs."""
+RATE = 0.04
+"""Largest learning rate on the digits."""
+GREY = 0.5
+"""At this l_inf radius every image may become the same grey: radii grow no farther."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Size:
         per_class: Test images of each class that are attacked, the first ones; 0: all.
         attacks: Suites that others stand in for.
         scale: Factor of l_inf radii.
+        every: Every how many-th test image of each class is certified.
+        votes: Noisy copies of an image that a certificate is made of.
     """
 
     name: Budget
@@ -45,6 +54,8 @@ class Size:
     per_class: int = 0
     attacks: Mapping[str, str] = field(default_factory=dict)
     scale: float = 1.0
+    every: int = EVERY
+    votes: int = 100_000
 
     def suite(self, attacks: str) -> str:
         """The attacks that are run where the paper runs these."""
@@ -54,16 +65,27 @@ class Size:
         """The threat that stands for one of the paper."""
         if threat.norm != "linf" or self.scale == 1:
             return threat
-        return replace(threat, radius=_radii(threat.radius, self.scale))
+        return replace(threat, radius=_radii(threat.radius, _growth(threat, self.scale)), channels=_one_channel(threat))
 
 
 def small(config: TrainConfig) -> TrainConfig:
-    """On the digits with a small network, at most 20 epochs; l_inf radii keep their ratios. Pure.
+    """On the digits with a small network, at most 20 epochs; l_inf radii keep their ratios, up to :data:`GREY`. Pure.
 
     Attack, objective, policy, optimiser and the form of the schedule stay. 80 images of each class are trained on, 40
     held out.
+
+    Batches of 16, a rate of at most :data:`RATE` and half the threshold are for the gated average of CFA, seed 0: with them
+    it has an average in 10 of 20 epochs on TRADES and on FAT. With batches of 64 or 32 and the paper's rate and threshold
+    (0.1, 20 %) the weakest class on TRADES let no epoch in, or the last 7; at rate 0.1 those on AT and FAT let none in, and
+    FAT lost all accuracy at 0.06.
     """
-    scaled = _radii(config, DIGITS_SCALE) if config.threat.norm == "linf" else config
+    threat, scaled = config.threat, config
+    if threat.norm == "linf":
+        scaled = _radii(config, _growth(threat, DIGITS_SCALE))
+        scaled = replace(scaled, threat=replace(scaled.threat, channels=_one_channel(threat)))
+    gated = config.averaging
+    if isinstance(gated, Gated):
+        gated = replace(gated, threshold=gated.threshold / 2)
     return at_epochs(
         replace(
             scaled,
@@ -71,7 +93,9 @@ def small(config: TrainConfig) -> TrainConfig:
             split=Split(at_least=40, choice=config.split.choice),
             model=SmallCNN(),
             augmentation=NoAugmentation(),
-            batch_size=64,
+            batch_size=16,
+            optimizer=replace(config.optimizer, lr=min(config.optimizer.lr, RATE)),
+            averaging=gated,
             hardware=Hardware(precision="fp32", threads=1),
         ),
         20,
@@ -92,11 +116,20 @@ SIZES: dict[Budget, Size] = {
     "small": Size(
         "small",
         small,
-        "digits, a small CNN, at most 20 epochs, quick stands in for standard",
+        "digits, a small CNN, at most 20 epochs, batches of 16, rates up to 0.04, half of CFA's threshold, quick for standard",
         attacks={"standard": "quick"},
         scale=DIGITS_SCALE,
+        every=4,
+        votes=1000,
     ),
-    "short": Size("short", short, "at most 30 epochs, the first 100 test images of each class", per_class=100),
+    "short": Size(
+        "short",
+        short,
+        "at most 30 epochs, the first 100 test images of each class",
+        per_class=100,
+        every=100,
+        votes=10_000,
+    ),
     "paper": Size("paper", paper, "as the paper has it"),
 }
 
@@ -176,6 +209,17 @@ def _rising(numbers: tuple[int, ...], share: float, latest_first: int) -> tuple[
         place = max(round(number * share), moved[-1] + 1 if moved else 1)
         moved.append(place if moved else min(place, max(1, latest_first)))
     return tuple(moved)
+
+
+def _growth(threat: ThreatModel, scale: float) -> float:
+    """The factor of l_inf radii: as said, or less where the threat's would go beyond :data:`GREY`."""
+    reach = threat.radius * max(threat.channels, default=1.0)
+    return min(scale, GREY / reach) if reach else scale
+
+
+def _one_channel(threat: ThreatModel) -> tuple[float, ...]:
+    """Factors of channels for images that have one: their mean."""
+    return (float(f"{fmean(threat.channels):.6g}"),) if threat.channels else ()
 
 
 def _radii(value: Any, scale: float) -> Any:

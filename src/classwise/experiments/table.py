@@ -9,7 +9,7 @@ from typing import Any
 
 from classwise.experiments.base import Column, Row
 from classwise.experiments.carry_out import Values
-from classwise.experiments.measures import Timed
+from classwise.experiments.measures import Certified, Measure, Timed
 from classwise.experiments.plan import Plan
 from classwise.experiments.verdict import RULE, Verdict, judge, order, printed
 from classwise.report.phrasing import ABSENT
@@ -47,7 +47,11 @@ def judgements(made: Plan, values: Values) -> dict[tuple[Row, Column], Verdict]:
     experiment = made.experiment
     return {
         (row, column): judge(
-            found, experiment.printed(row, column), made.size.name, column.measure.unit, experiment.paper_runs
+            found,
+            experiment.printed(row, column),
+            made.size.name,
+            "s" if isinstance(column.measure, Timed) else "%",
+            experiment.paper_runs,
         )
         for (row, column), found in values.items()
     }
@@ -57,7 +61,7 @@ def orders(made: Plan, values: Values) -> list[str]:
     """For each column that is about a worst class, or a time, whether the rows come in the paper's order."""
     experiment, lines = made.experiment, []
     for column in experiment.columns:
-        if not isinstance(column.measure, Timed) and column.measure.figure not in ("worst", "worst-fifth"):
+        if not isinstance(column.measure, Timed) and _figure(column.measure) not in ("worst", "worst-fifth"):
             continue
         there, here = {}, {}
         for row in experiment.rows:
@@ -97,17 +101,26 @@ def _notes(made: Plan, values: Values, cells: Sequence[dict[str, Any]]) -> list[
     left = [f"Left out: {name} ({reason})." for name, reason in made.left_out.items()]
     assumed = [f"Assumed: {each}" for each in made.experiment.assumed]
     measures = [column.measure for column in made.experiment.columns]
-    if made.size.name == "small" and any(not isinstance(each, Timed) and each.figure == "class" for each in measures):
+    if made.size.name == "small" and any(_figure(each) == "class" for each in measures):
         assumed.append("Columns of classes are the digits of the same number: the first class is 0.")
+    if any(isinstance(each, Certified) for each in measures):
+        count = "Every test image" if made.size.every == 1 else f"One in {made.size.every} test images of each class"
+        assumed.append(f"{count} is certified, from {made.size.votes} noisy copies.")
     return [f"{len(cells)} cells: {counts}.", *orders(made, values), *left, *assumed, RULE]
+
+
+def _figure(measure: Measure) -> str:
+    """The figure that a measure is of; empty where it is of none, such as a time."""
+    return getattr(measure, "figure", "")
 
 
 def _line(cell: dict[str, Any]) -> dict[str, str]:
     between = f"[{_number(cell['low'])}, {_number(cell['high'])}]" if not math.isnan(cell["low"]) else ABSENT
+    unit = {"%": " %", "1": ""}.get(cell["unit"], f", {cell['unit']}")
     verdict = f"{cell['verdict']}: {cell['reason']}" if cell["reason"] else cell["verdict"]
     return {
         "row": cell["row"],
-        "measured": cell["column"] + (f", {cell['unit']}" if cell["unit"] != "%" else " %"),
+        "measured": cell["column"] + unit,
         "paper": _number(cell["paper"]),
         "here": _number(cell["mean"]),
         "95 %": between,

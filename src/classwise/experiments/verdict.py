@@ -18,8 +18,8 @@ SEEDS = 3
 """Runs that a verdict needs."""
 WIDEST = 5.0
 """Half the width, in percentage points, beyond which an interval agrees with too much to say anything."""
-SECONDS = {"min": 60.0, "s": 1.0}
-"""Units of time in seconds."""
+SCALES = {"min": 60.0, "1": 100.0}
+"""Units of the papers in units of the measures: times in seconds, fractions in per cent."""
 
 RULE = (
     "Rule: the interval is the one in which the paper's number would lie in 95 % of cases if it came from runs like ours: "
@@ -104,10 +104,10 @@ def interval(values: Sequence[float], paper_runs: int = 1) -> tuple[float, float
 
 
 def printed(cell: Cell) -> tuple[float, float]:
-    """The number of a cell and half a unit of its last digit, times in seconds; nan where it cannot be read."""
+    """The number of a cell and half a unit of its last digit, in units of the measures; nan where it cannot be read."""
     if cell.value is None:
         return math.nan, math.nan
-    scale = SECONDS.get(cell.unit, 1.0)
+    scale = SCALES.get(cell.unit, 1.0)
     number = cell.printed.strip().rstrip("%").strip()
     digits = len(number.partition(".")[2])
     return cell.value * scale, 0.5 * 10**-digits * scale

@@ -29,7 +29,7 @@ class KLDRO(ClassPolicy):
     Source: Zhang et al. 2024 (FAAL), eq. 6-10 and algorithm 1; code TrustAI/FAAL b20ee9d, which is scores
     "sample-sums", missing "minus-one", normaliser "all". The paper trains from scratch with tau 0, then 0.25 from epoch
     100 and 0.5 from epoch 150 on. Group DRO: Sagawa et al. 2020, per batch and without their step-wise update.
-    Departures: ``memory`` (ours; see docs/effects.md); closed form instead of a convex program per batch; the defaults look at the classes present only, since
+    Departures: ``memory`` is ours; closed form instead of a convex program per batch; the defaults look at the classes present only, since
     the code's sums give a class that is absent from the batch more weight, which no sample uses, than any class with
     a negative margin; factor P instead of K. Attack, start and clipping are those of the base method.
     Observes: the scores of the batch, from the logits of the training step.
@@ -64,7 +64,9 @@ class KLDRO(ClassPolicy):
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory {self.memory} must be at least 0 and below 1, such as 0.95")
         if self.memory and (self.scores, self.missing) != ("class-means", "exclude"):
-            raise ValueError("memory keeps class means of classes that were seen: use scores class-means, missing exclude")
+            raise ValueError(
+                "memory keeps class means of classes that were seen: use scores class-means, missing exclude"
+            )
         if len(self.stage_epochs) != len(self.stage_taus):
             raise ValueError(
                 f"stage_epochs has {len(self.stage_epochs)} entries, stage_taus {len(self.stage_taus)}: "
@@ -106,7 +108,6 @@ class KLDRO(ClassPolicy):
         else:
             weights = worst_case_weights(scores, tau, present=taking_part, direction=self.direction)
         return weights * (present.sum() if self.normaliser == "present" else len(count)), state
-
 
     def _remember(self, state: State, scores: Tensor, present: Tensor) -> tuple[Tensor, State]:
         """Class scores averaged over batches, each batch with weight 1 - memory; those of absent classes stay."""

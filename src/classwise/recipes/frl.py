@@ -2,7 +2,9 @@
 
 Each recipe fine-tunes: ``classwise finetune ROBUST_RUN --recipe frl-rmrw``. Data, split, network and radius then come from
 that run. The variants hold what the text prints and what hannxu123/fair_robust a80547d runs; see docs/presets.md. The
-paper repairs PreActResNet-18 and WRN-28; the network of its code has no BatchNorm and ReLU before the pooling.
+paper repairs PreActResNet-18 and WRN-28; the network of its code has no BatchNorm and ReLU before the pooling. The
+recommended recipes hand out the start where no epoch leaves the weakest class as strong as it was, on validation images;
+the variants, ``frl-v1`` among them, keep the epoch that their rule likes best.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from classwise.objectives import AdversarialTraining, Trades
 from classwise.policies import ClassPolicy, Combined, ConstraintRemargin, ConstraintReweight, ErrorReweight
 from classwise.recipes.cifar10 import cifar10_prn18_pgd_at
 from classwise.registry import register
+from classwise.selection import BestSum, NoWorse
 from classwise.training import SGD, Steps, TrainConfig
 
 OF_BATCH = PGD(steps=10, step_from="batch")
@@ -130,7 +133,7 @@ def baseline_reweight() -> TrainConfig:
 @register("recipe", "baseline-reweight-paper")
 def baseline_reweight_paper() -> TrainConfig:
     """As printed: the cost of the worst class is raised (to twice that of the others, which the text does not say)."""
-    return replace(baseline_reweight(), policy=ErrorReweight(rule="best-response"))
+    return replace(baseline_reweight(), policy=ErrorReweight(rule="best-response"), selection=BestSum())
 
 
 def _repair(policy: ClassPolicy, adversary: PGD) -> TrainConfig:
@@ -145,12 +148,13 @@ def _repair(policy: ClassPolicy, adversary: PGD) -> TrainConfig:
         schedule=Steps(drops=(40, 80)),
         epochs=120,
         validation_attack=attack_list("pgd-20")[0],
+        selection=NoWorse(),
     )
 
 
 def _paper(config: TrainConfig, policy: ClassPolicy) -> TrainConfig:
     """Clean and boundary errors count alike in eq. 9."""
-    return replace(config, policy=policy, objective=Trades(beta=1.0))
+    return replace(config, policy=policy, objective=Trades(beta=1.0), selection=BestSum())
 
 
 def _code(config: TrainConfig, policy: ClassPolicy, **changes: Any) -> TrainConfig:
@@ -161,6 +165,7 @@ def _code(config: TrainConfig, policy: ClassPolicy, **changes: Any) -> TrainConf
         model=PreActResNet18(final_norm=False),
         policy=policy,
         validation_attack=PGD(steps=20, loss="cross-entropy", start="uniform"),
+        selection=BestSum(),
         epochs=40,
         **changes,
     )

@@ -1,7 +1,7 @@
 """Adversarial training on mixtures of images of one class (domain mixup).
 
 No code was published, so there is no such variant. The text perturbs standardised images and does not say in which space
-its radii are measured; here attacks act on pixels.
+its radii are measured; here attacks act on pixels unless the threat model has radii of channels.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def mixup_at_paper() -> TrainConfig:
     """As printed: one-step attacks in training and in validation, no augmentation, radius 0.3, the last epoch.
 
     0.3 is the only radius that is left of the paper's table in our copy of its text. If it is meant in standardised
-    images, it is about 0.06 of the pixel range: then give --threat.radius 0.06.
+    images, it is about 0.06 of the pixel range: then give --threat.channels 0.2023 0.1994 0.2010 --threat.no-box.
     """
     return replace(
         mixup_at(),

@@ -51,7 +51,8 @@ class Repair(Component):
 
     The result is a network of the same architecture. Whatever a repair tries is scored as :func:`classwise.repair.bench.score`
     says, under the run's validation attack, which is made anew against each candidate: the attacker knows the repair. The
-    network as it was is a candidate too, and wins ties.
+    network as it was is a candidate too, and wins ties. Candidates are ranked by ``bench.score``, which puts last what the
+    run's selection would not hand out; the loop hands out none of those, whatever a repair returns.
     """
 
     kind: ClassVar[str] = "repair"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,18 @@ class Bench:
         data: Validation images.
         evaluator: One threat model, one attack: those of the run's validation.
         advance: Told of every attack on all images.
+        admits: Whether weights with such a table may be handed out at all.
     """
 
     network: nn.Module
     data: ClassData
     evaluator: Evaluator
     advance: Advance
+    admits: Callable[[ClassTable], bool] = lambda _: True
+
+    def score(self, table: ClassTable) -> float:
+        """Score of a candidate by its table; -1, below every other, where it may not be handed out."""
+        return score(table) if self.admits(table) else -1.0
 
     def table(self, weights: Mapping[str, Tensor]) -> ClassTable:
         """The validation table of some weights, exactly as the loop makes it."""

@@ -12,7 +12,7 @@ from classwise.configuration import config
 from classwise.metrics import ClassTable
 from classwise.registry import register
 from classwise.repair.base import Fit, Repair
-from classwise.repair.bench import Bench, score
+from classwise.repair.bench import Bench
 
 
 @register("repair", "interpolation")
@@ -52,7 +52,7 @@ class Interpolation(Repair):
         def best(shares: list[float]) -> float:
             for share in shares:
                 tables[share] = bench.table(blend(first, weights, share))
-            return max(tables, key=lambda share: score(tables[share]))  # the first of equals: the trained network
+            return max(tables, key=lambda share: bench.score(tables[share]))  # the first of equals: the trained network
 
         around = best([1 - i / self.steps for i in range(self.steps + 1)])
         half = 0.5 / self.steps

@@ -15,7 +15,7 @@ from classwise.configuration import config
 from classwise.models.modes import mode
 from classwise.registry import register
 from classwise.repair.base import Fit, Repair
-from classwise.repair.bench import Bench, score
+from classwise.repair.bench import Bench
 from classwise.repair.known_points import KnownPoints
 
 REACHES = (4.0, 1.0, 0.25)
@@ -96,7 +96,7 @@ class LastLayer(Repair):
                 candidate = self.put(weights, layer, values)
                 table, tried = bench.table(candidate), tried + 1
                 points.add(bench.logits(weights, attacked=candidate))
-                if score(table) > score(best_table):
+                if bench.score(table) > bench.score(best_table):
                     best, best_table = values, table
             unit *= 0.5 if best is base else 1
         kept = weights if best is neutral else self.put(weights, layer, best)

@@ -94,7 +94,7 @@ def class_bars_figure(tables: Mapping[str, ClassTable]) -> Figure:
         ax.set_ylabel("accuracy in %")
         ax.grid(axis="x", visible=False)
         ax.tick_params(axis="x", length=0)
-        _legend(figure, entries, "outside lower left")
+        legend(figure, entries, "outside lower left")
     return figure
 
 
@@ -119,7 +119,7 @@ def training_figure(events: Sequence[Event]) -> Figure:
                 (curve,) = accuracy.plot(epochs, 100 * values, line, marker=_marker(epochs), color=colour)
                 entries.append((curve, f"{what}, {weights} weights"))
             selected = selected_epoch(events, "best" if weights == "raw" else "averaged")
-            if selected is not None:
+            if selected:
                 mark = accuracy.axvline(selected, linestyle=line, color=INK, linewidth=0.8)
                 entries.append((mark, f"selected, {weights} weights"))
         accuracy.set_ylabel("robust accuracy in %, validation")
@@ -129,8 +129,8 @@ def training_figure(events: Sequence[Event]) -> Figure:
         )
         loss.set_ylabel("training loss")
         for ax in (accuracy, loss):
-            _epoch_axis(ax)
-        _legend(figure, entries, "outside lower left", columns=3)
+            epoch_axis(ax)
+        legend(figure, entries, "outside lower left", columns=3)
     return figure
 
 
@@ -148,11 +148,12 @@ def class_curves_figure(events: Sequence[Event], names: Sequence[str]) -> Figure
         # Where there are many classes, those that are weakest at the end are named.
         order = np.argsort(next(reversed(panels.values()))[-1], kind="stable")
         for ax, (weights, robust) in zip(axes, panels.items(), strict=True):
-            entries = _class_lines(ax, epochs, 100 * robust, names, order)
+            entries = class_lines(ax, epochs, 100 * robust, names, order)
+            epoch_axis(ax)
             ax.set_title(f"{weights} weights", loc="left")
             ax.set_ylim(0, 105 * max(np.nanmax(each) for each in panels.values()) + 1)
             ax.set_ylabel("robust accuracy in %, validation")
-        _legend(figure, entries, "outside right upper")
+        legend(figure, entries, "outside right upper")
     return figure
 
 
@@ -177,14 +178,21 @@ def knob_figure(events: Sequence[Event], names: Sequence[str]) -> Figure | None:
         )
         for ax, (title, values) in zip(axes, moved.items(), strict=True):
             ax.axhline(1, color=INK, linewidth=0.8)
-            entries = _class_lines(ax, epochs, values, names, shown)
+            entries = class_lines(ax, epochs, values, names, shown)
+            epoch_axis(ax)
             ax.set_title(title, loc="left")
-        _legend(figure, entries, "outside right upper")
+        legend(figure, entries, "outside right upper")
     return figure
 
 
 def selected_epoch(events: Sequence[Event], score: str) -> int | None:
-    """Epochs done at the highest score of a kind, the latest of several as the loop has it; None without scores."""
+    """Epochs done at the checkpoint that is kept: 0 where it is the start, None where there is none of the kind.
+
+    Histories of earlier versions do not say it: there it is the highest score, the latest of several.
+    """
+    if events and "selected" in events[-1]:
+        epochs: int | None = events[-1]["selected"].get(score)
+        return epochs
     scores = [
         (event["scores"][score], event["epoch"] + 1) for event in events if event["scores"].get(score) is not None
     ]
@@ -227,37 +235,48 @@ def _whiskers(ax: Axes, x: Floats, y: Floats, low: Floats, high: Floats, thickne
     ax.errorbar(x, y, yerr=reach, fmt="none", ecolor=INK, elinewidth=thickness, capsize=1.5, capthick=thickness)
 
 
-def _class_lines(
-    ax: Axes, epochs: Sequence[int], values: Floats, names: Sequence[str], order: npt.NDArray[np.intp]
+def class_lines(
+    ax: Axes, x: Sequence[float], values: Floats, names: Sequence[str], order: npt.NDArray[np.intp]
 ) -> list[Entry]:
-    """A line per class; the first ones of the order are told apart by colour, dashes and name."""
+    """Draw a line per class; the first ones of the order are told apart by colour, dashes and name.
+
+    Args:
+        ax: The panel.
+        x: Places, such as epochs.
+        values: Of every class there, shape (places, G).
+        names: G names.
+        order: All classes, those that are to be named first.
+
+    Returns:
+        What the legend says.
+    """
     for group in order[NAMED_LINES:]:
-        ax.plot(epochs, values[:, group], color=FAINT, linewidth=1, marker=_marker(epochs))
+        ax.plot(x, values[:, group], color=FAINT, linewidth=1, marker=_marker(x))
     entries: list[Entry] = []
     for i, group in enumerate(sorted(order[:NAMED_LINES])):
         style, colour = ("-", "--")[i // len(PALETTE)], PALETTE[i % len(PALETTE)]
-        (curve,) = ax.plot(epochs, values[:, group], style, color=colour, marker=_marker(epochs))
+        (curve,) = ax.plot(x, values[:, group], style, color=colour, marker=_marker(x))
         entries.append((curve, names[group]))
-    _epoch_axis(ax)
     return entries
 
 
-def _marker(epochs: Sequence[int]) -> str:
+def _marker(places: Sequence[float]) -> str:
     """Points, which make a single epoch visible, while there is room for them."""
-    return "." if len(epochs) <= 40 else ""
+    return "." if len(places) <= 40 else ""
 
 
-def _epoch_axis(ax: Axes) -> None:
+def epoch_axis(ax: Axes) -> None:
+    """Whole epochs on the axis of a panel."""
     from matplotlib.ticker import MaxNLocator
 
     ax.set_xlabel("epochs done")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _legend(figure: Figure, entries: Sequence[Entry], place: Place, columns: int = 1) -> None:
+def legend(figure: Figure, entries: Sequence[Entry], place: Place, columns: int = 1) -> None:
     """Legend beside the panels. Names are set afterwards, since a label that begins with "_" would be left out."""
-    legend = figure.legend([artist for artist, _ in entries], ["name"] * len(entries), loc=place, ncols=columns)
-    for text, (_, name) in zip(legend.get_texts(), entries, strict=True):
+    made = figure.legend([artist for artist, _ in entries], ["name"] * len(entries), loc=place, ncols=columns)
+    for text, (_, name) in zip(made.get_texts(), entries, strict=True):
         text.set_text(_short(name))
 
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from classwise.evaluation.compare import Comparison
 from classwise.evaluation.result import AuditResult
+from classwise.lift import lift_of
 from classwise.metrics import ClassTable
 from classwise.report import figures, phrasing
 from classwise.report.images import ExampleImage, example_images
@@ -66,9 +67,11 @@ class RunView:
         state: "running", "finished" or "new".
         epochs: Epochs done.
         conditions: What the validation figures hold for, in words.
-        action: What its class policy did, and a repair without training, in sentences; empty where it has neither.
+        action: What its class policy did, a repair without training, and what became of the weakest class of the network it
+            started from, in sentences; empty where it has none of them.
         curves: SVG figures with their captions; empty before the first epoch is done.
-        validation: Weights, epochs done, weakest class and its accuracy, mean over classes, for every selected epoch.
+        validation: Weights, epochs done (0: the start itself), weakest class and its accuracy, mean over classes, for every
+            selected epoch.
         command: Repeats the run.
         configuration: YAML text.
         environment: What it ran on, as text.
@@ -184,14 +187,14 @@ def _run_view(run: RunDirectory) -> RunView:
         knobs = figures.knob_curves(events, names)
         if knobs is not None:
             curves.append(("Class knobs during each epoch; 1 is neutral", Markup(knobs)))
-        selected = _selected(events, names)
+        selected = _selected(events, run.events.read("start"), names)
     policy = yaml.safe_load(text).get("policy", {}).get("name", "uniform")
     return RunView(
         name=run.path.resolve().name,
         state=run.status["state"],
         epochs=len(events),
         conditions=_validation_conditions(yaml.safe_load(text), events),
-        action=" ".join(each for each in (action(policy, events), _repair(run)) if each),
+        action=" ".join(each for each in (action(policy, events), _repair(run), _lifted(run)) if each),
         curves=curves,
         validation=selected,
         command=f"classwise train {shlex.quote(str(run.path / 'config.yaml'))} --out NEW",
@@ -209,6 +212,15 @@ def _repair(run: RunDirectory) -> str:
     return told(found[-1], meta["class_names"], meta["group_names"])
 
 
+def _lifted(run: RunDirectory) -> str:
+    """What became of the weakest class of the start; empty where there is no start, or a checkpoint is gone."""
+    last = run.checkpoints.pointed("last")
+    if last is None or not run.checkpoints.path(last).is_dir():
+        return ""
+    lift = lift_of(run)
+    return lift.told() if lift is not None else ""
+
+
 def _class_names(run: RunDirectory, groups: int) -> list[str]:
     """Names as the last checkpoint has them, numbers where it is gone."""
     last = run.checkpoints.pointed("last")
@@ -219,13 +231,17 @@ def _class_names(run: RunDirectory, groups: int) -> list[str]:
     return [f"class {i}" for i in range(groups)]
 
 
-def _selected(events: Sequence[dict[str, Any]], names: Sequence[str]) -> list[tuple[str, int, str, float, float]]:
+def _selected(
+    events: Sequence[dict[str, Any]], begun: Sequence[dict[str, Any]], names: Sequence[str]
+) -> list[tuple[str, int, str, float, float]]:
     found = []
     for score, weights in (("best", "raw"), ("averaged", "averaged")):
         epochs = figures.selected_epoch(events, score)
         if epochs is None:
             continue
-        event = next(each for each in events if each["epoch"] + 1 == epochs)
+        if not epochs and "averaged" in events[-1]["selected"]:
+            continue  # averaged weights are handed out, and no raw ones came up to the start
+        event = next(each for each in events if each["epoch"] + 1 == epochs) if epochs else begun[-1]
         robust = np.array(event["validation"][weights]["robust"], dtype=np.float64)
         weakest = int(np.nanargmin(robust))
         found.append((weights, epochs, names[weakest], float(robust[weakest]), float(np.nanmean(robust))))
@@ -235,10 +251,11 @@ def _selected(events: Sequence[dict[str, Any]], names: Sequence[str]) -> list[tu
 def _validation_conditions(config: Mapping[str, Any], events: Sequence[dict[str, Any]]) -> str:
     """What the figures of a run hold for, read from its configuration as plain text, without any plug-in."""
     threat, attack = config.get("threat", {}), config.get("validation_attack", {})
+    radius = config.get("validation_radius") or threat.get("radius")
     steps = f"-{attack['steps']}" if "steps" in attack else ""
     counted = f", n = {sum(events[-1]['validation']['raw']['n'])}" if events else ""
     return (
-        f"{config.get('data', {}).get('name', 'data')}/validation{counted}, {threat.get('norm')} {threat.get('radius')}, "
+        f"{config.get('data', {}).get('name', 'data')}/validation{counted}, {threat.get('norm')} {radius}, "
         f"{attack.get('name')}{steps}, seed {config.get('seed')}, validation fp32, "
         f"training precision {config.get('hardware', {}).get('precision')}"
     )

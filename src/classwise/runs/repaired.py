@@ -1,4 +1,4 @@
-"""What a run's repair without training left behind, in words."""
+"""What a repair left behind, in words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from classwise.runs.checkpoints import REPAIRED, read_meta
+from classwise.runs.directory import RunDirectory
 
 
 def epochs_of(folder: Path) -> int:
@@ -17,6 +18,16 @@ def epochs_of(folder: Path) -> int:
 def repaired_by(folder: Path) -> str:
     """A clause for the name of a model: by which repair a checkpoint was made; empty where by training."""
     return f", repaired by {read_meta(folder)['repair']['name']}" if folder.name.endswith(REPAIRED) else ""
+
+
+def start_kept(directory: RunDirectory, folder: Path) -> str:
+    """A clause for the name of a model: that it is the start of a run that repaired nothing; else empty."""
+    shelf = directory.checkpoints
+    start = shelf.pointed("start")
+    if start is None or folder != shelf.path(start) or directory.status["state"] != "finished":
+        return ""
+    kept = shelf.pointed("best") == start and shelf.pointed("averaged") is None and shelf.repaired() is None
+    return "; the start itself, since nothing was repaired" if kept else ""
 
 
 def told(event: Mapping[str, Any], classes: Sequence[str], groups: Sequence[str]) -> str:
@@ -30,6 +41,11 @@ def told(event: Mapping[str, Any], classes: Sequence[str], groups: Sequence[str]
     before, after = event["validation"]["before"], event["validation"]["after"]
     n = int(sum(before["n"]))
     tried = f"{event['tried']} candidates, each attacked anew on {n} validation images"
+    if not event["better"] and not event.get("of_selected", True):
+        return (
+            f"The repair {event['name']} found nothing to hand out in place of what the selection keeps among {tried} "
+            f"({_figures(before, groups)} before, {_figures(after, groups)} after)."
+        )
     if not event["better"]:
         return (
             f"The repair {event['name']} found nothing better among {tried}: the weights stay as they were "

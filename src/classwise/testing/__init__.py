@@ -13,6 +13,7 @@ from classwise.testing.objective import check_objective
 from classwise.testing.perturbation import check_perturbation
 from classwise.testing.plugin import Examined, check_plugin
 from classwise.testing.policy import check_policy
+from classwise.testing.repair import check_repair
 from classwise.testing.selection import check_selection
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "check_perturbation",
     "check_plugin",
     "check_policy",
+    "check_repair",
     "check_selection",
 ]

@@ -15,6 +15,7 @@ from classwise.testing.mixing import check_mixing
 from classwise.testing.objective import check_objective
 from classwise.testing.perturbation import check_perturbation
 from classwise.testing.policy import check_policy
+from classwise.testing.repair import check_repair
 from classwise.testing.selection import check_selection
 from classwise.testing.settings import SETTINGS
 
@@ -26,6 +27,7 @@ CHECKS: dict[str, Callable[[Any], tuple[Finding, ...]]] = {
     "mixing": check_mixing,
     "perturbation": check_perturbation,
     "selection": check_selection,
+    "repair": check_repair,
 }
 """Kinds with a contract of their own; of others only the settings are checked."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from classwise.attacks import PGD, Attack, attack_list
 from classwise.averaging import Averaging, NoAveraging
-from classwise.configuration import config
+from classwise.configuration import config, replace
 from classwise.data import Augmentation, DataSource, Digits, NoAugmentation, Split
 from classwise.mixing import Mixing, NoMixing
 from classwise.models import ModelBuilder, SmallCNN
 from classwise.objectives import AdversarialTraining, Objective
 from classwise.perturbation import NoPerturbation, Perturbation
 from classwise.policies import ClassPolicy, Uniform
+from classwise.radius import Radius
 from classwise.repair import NoRepair, Repair
 from classwise.selection import BestSum, Selection
 from classwise.threat import ThreatModel
@@ -70,12 +71,19 @@ class TrainConfig:
     """Seed of weights, order, augmentation and attacks."""
     validation_attack: Attack = attack_list("pgd-10")[0]
     """Attack of the validation pass after each epoch."""
+    validation_radius: Radius | None = None
+    """Radius of the validation attack, in the threat's norm; default: the threat's own."""
     keep_epochs: tuple[int, ...] = ()
     """Checkpoints kept besides the last two and the selected ones: those after so many epochs."""
     keep_every: int = 0
     """Also keep the checkpoint of every so many epochs; 0: none beyond those above."""
     hardware: Hardware = Hardware()
     """Device, precision, compilation."""
+
+    @property
+    def validation_threat(self) -> ThreatModel:
+        """What the validation attack may do."""
+        return self.threat if self.validation_radius is None else replace(self.threat, radius=self.validation_radius)
 
     def check(self) -> None:
         """Refuse counts below one, and choices that do not fit together."""
@@ -93,6 +101,10 @@ class TrainConfig:
                 if self.objective.taught
                 else f"objective {name!r} learns from no teacher: leave teacher empty"
             )
+        try:
+            self.validation_threat.check()
+        except ValueError as error:
+            raise ValueError(f"validation_radius: {error}") from None
         if self.keep_every < 0:
             raise ValueError(f"keep_every {self.keep_every} must be at least 1, or 0 for none")
         repaired = not isinstance(self.repair, NoRepair)

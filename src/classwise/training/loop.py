@@ -17,9 +17,10 @@ from classwise.averaging.base import Weights
 from classwise.data import ClassData, Loader, Roles
 from classwise.evaluation.collect import Evaluator
 from classwise.metrics import ClassTable
+from classwise.metrics.class_table import table_of_fractions
 from classwise.policies.base import all_knobs
 from classwise.progress import Advance, Progress
-from classwise.repair import Bench, NoRepair
+from classwise.repair import Bench, Fit, NoRepair
 from classwise.runs import RunDirectory
 from classwise.runs import checkpoints as shelf
 from classwise.runs.acted import first_acts
@@ -117,7 +118,7 @@ class Trainer:
             runtime.place(teacher).eval().requires_grad_(False) if teacher is not None else None,
         )
         self.evaluator = Evaluator(
-            threats=(config.threat,),
+            threats=(config.validation_threat,),
             attacks=(config.validation_attack,),
             seed=config.seed,
             batch_size=config.batch_size,
@@ -164,7 +165,9 @@ class Trainer:
         looks = policy.looks_first() and measured(policy.observes(), "validation")
         if self.config.start or not self.config.epochs or looks:
             table = self._validate(self.state.network.inner, progress)
-            if not self.config.epochs:
+            if self.config.start or not self.config.epochs:
+                self.state.start = _plain(table)
+            if not self.config.epochs or self._guarded:
                 scores = {"best": self.config.selection.score(table, 0)}
                 self.state.best = {"best": (scores["best"], 0)}
             stats = self._validation_stats(table, epoch=-1) if policy.looks_first() else stats
@@ -178,9 +181,10 @@ class Trainer:
 
     def _warn_if_not_robust(self, table: ClassTable) -> None:
         robust, chance = table.class_mean, 1 / self.roles.validation.num_classes
+        threat = self.config.validation_threat
         if self.config.start and self.config.objective.attacked and robust.low <= chance:
             warnings.warn(
-                f"the start model is not robust: {robust} of the validation images withstand {self.config.threat}, which is "
+                f"the start model is not robust: {robust} of the validation images withstand {threat}, which is "
                 f"not shown to be more than guessing would get right ({100 * chance:.0f} %). Repair assumes a robust start: "
                 "train one with an adversarial recipe first, or check the radius and the model's input scaling",
                 stacklevel=2,
@@ -255,15 +259,17 @@ class Trainer:
         averaged: ClassTable | None,
     ) -> None:
         """Selection, history and checkpoint of an epoch, in this order."""
-        scores = {"best": self.config.selection.score(raw, epoch)}
-        if averaged is not None:
-            scores["averaged"] = self.config.selection.score(averaged, epoch)
-        for name, score in scores.items():
-            if name not in self.state.best or score >= self.state.best[name][0]:
-                self.state.best[name] = (score, epoch + 1)
+        tables = {"raw": raw} | ({"averaged": averaged} if averaged is not None else {})
+        scores = {_score_of(which): self.config.selection.score(table, epoch) for which, table in tables.items()}
+        for which, table in tables.items():
+            name = _score_of(which)
+            reached = (scores[name], epoch + 1)
+            if name not in self.state.trained or reached >= self.state.trained[name]:
+                self.state.trained[name] = reached
+            if self._admits(table) and scores[name] >= self._to_beat(name):
+                self.state.best[name] = reached
         if not self.runtime.is_main:
             return
-        tables = {"raw": raw} | ({"averaged": averaged} if averaged is not None else {})
         self.directory.events.append(
             "epoch",
             epoch=epoch,
@@ -275,8 +281,27 @@ class Trainer:
             policy={name: values.tolist() for name, values in self.config.policy.notes(self.state.policy).items()},
             validation={name: _plain(table) for name, table in tables.items()},
             scores=scores,
+            selected={name: epochs for name, (_, epochs) in self.state.best.items()},
         )
         self._save(scores)
+
+    @property
+    def _guarded(self) -> bool:
+        """Whether the network that the run starts from is a candidate of its selection."""
+        return bool(self.config.start) and self.config.selection.keeps_start
+
+    def _start(self) -> ClassTable:
+        return table_of_fractions(self.state.start, self.roles.validation.group_names)
+
+    def _admits(self, table: ClassTable) -> bool:
+        """Whether weights may be handed out, beside those that the run started from."""
+        return not self.config.start or self.config.selection.admits(table, self._start())
+
+    def _to_beat(self, name: str) -> float:
+        """The score of the weights kept so far; before there are averaged ones that of the start, where it is a candidate."""
+        if name in self.state.best:
+            return self.state.best[name][0]
+        return self.config.selection.score(self._start(), 0) if self._guarded else -math.inf
 
     def _save(self, scores: Mapping[str, float]) -> None:
         checkpoints, state = self.directory.checkpoints, self.state
@@ -290,8 +315,8 @@ class Trainer:
         checkpoints.point("last", number)
         every = self.config.keep_every
         kept = range(every, number + 1, every) if every else ()
-        first = (0,) if self.config.repair.needs_start else ()
-        checkpoints.prune(keep={*self.config.keep_epochs, *kept, *first})
+        ends = (0, *(epochs for _, epochs in state.trained.values())) if self.config.repair.needs_start else ()
+        checkpoints.prune(keep={*self.config.keep_epochs, *kept, *ends})
 
     def _repair(self, progress: Progress) -> bool:
         """Fit the repair to the selected weights; whether it found better ones, which are then the run's.
@@ -303,32 +328,55 @@ class Trainer:
         network = copy.deepcopy(self.state.network.inner)
         with progress.task(f"repair {config.repair.registered_name}", config.repair.passes()) as advance:
             found = config.repair.fit(self._bench(network, advance), weights, first)
+        better = self._is_better(found, which, epochs)
         if not self.runtime.is_main:
-            return found.is_better
+            return better
         self.directory.events.append(
             "repair",
             name=config.repair.registered_name,
             of={"weights": which, "epochs": epochs},
-            better=found.is_better,
+            of_selected=self._is_kept(which, epochs),
+            better=better,
             fitted=dict(found.fitted),
             tried=found.tried,
             scores=found.scores,
             validation={"before": _plain(found.before), "after": _plain(found.after)},
             seconds=time.perf_counter() - began,
         )
-        if found.is_better:
+        if better:
             scores = {"best": config.selection.score(found.after, max(epochs - 1, 0))}
             facts = {"name": config.repair.registered_name, "of": which, "fitted": dict(found.fitted)}
             meta = {"epochs": epochs, "step": self.state.step, **self.facts, "scores": scores, "repair": facts}
             made = shelf.Checkpoint(model=found.weights, averaged={}, state={}, meta=meta)
             shelf.save(self.directory.checkpoints.repaired_path(epochs), made)
-        return found.is_better
+        return better
+
+    def _is_better(self, found: Fit, which: str, epochs: int) -> bool:
+        """Whether to hand out what a repair found, and not what the selection kept."""
+        if not self._admits(found.after):
+            return False
+        if self._is_kept(which, epochs):
+            return found.is_better
+        return self.config.selection.score(found.after, max(epochs - 1, 0)) > self.state.best[self._kept()][0]
+
+    def _is_kept(self, which: str, epochs: int) -> bool:
+        """Whether these weights are what the selection keeps."""
+        return (_score_of(which), epochs) == (self._kept(), self.state.best[self._kept()][1])
+
+    def _kept(self) -> str:
+        """Which weights are the run's result: the averaged ones where there are any, the raw ones otherwise."""
+        return "averaged" if "averaged" in self.state.best else "best"
 
     def _to_repair(self) -> tuple[Weights, Weights, str, int]:
-        """Weights of the selected epoch and, where they are needed, of the start; which the former are, and their epoch."""
+        """Weights of the selected epoch and, where they are needed, of the start; which the former are, and their epoch.
+
+        A repair that looks at the start gets the best epoch also where the start is kept in its place: what lies between
+        the two may be better than both.
+        """
         self.runtime.barrier()  # until the main process has written them
-        which = "averaged" if "averaged" in self.state.best else "best"
-        epochs = self.state.best[which][1]
+        known = self.state.trained if self.config.repair.needs_start else self.state.best
+        which = "averaged" if "averaged" in known else "best"
+        epochs = known[which][1]
         found = shelf.load(self.directory.checkpoints.path(epochs))
         first = shelf.load(self.directory.checkpoints.path(0)).model if self.config.repair.needs_start else {}
         weights, first = (
@@ -338,7 +386,7 @@ class Trainer:
         return weights, first, "averaged" if which == "averaged" else "raw", epochs
 
     def _bench(self, network: nn.Module, advance: Advance = _untold) -> Bench:
-        return Bench(network, self.roles.validation, self.evaluator, advance)
+        return Bench(network, self.roles.validation, self.evaluator, advance, self._admits)
 
     def _average(self, signal: Mapping[str, Tensor]) -> None:
         self.state.average = self.config.averaging.update(
@@ -368,6 +416,11 @@ class Trainer:
 
 def _plain(table: ClassTable) -> dict[str, list[float]]:
     return {"n": table.n.tolist(), "clean": table.clean.tolist(), "robust": table.robust.tolist()}
+
+
+def _score_of(which: str) -> str:
+    """The name under which the score of raw or averaged weights is kept."""
+    return "best" if which == "raw" else which
 
 
 def _note(table: ClassTable) -> str:

@@ -29,6 +29,9 @@ class TrainState:
         epochs_done: Whole epochs done.
         step: Optimiser steps done.
         best: For "best" (raw weights) and "averaged": [score, epochs done] of the selected checkpoint.
+        trained: The same without regard to what the selection admits.
+        start: Validation table of the network that the run started from: "n", "clean" and "robust" of every class; {} where
+            it started from random weights.
     """
 
     network: Network
@@ -39,6 +42,8 @@ class TrainState:
     epochs_done: int = 0
     step: int = 0
     best: dict[str, tuple[float, int]] = field(default_factory=dict)
+    trained: dict[str, tuple[float, int]] = field(default_factory=dict)
+    start: dict[str, list[float]] = field(default_factory=dict)
 
     def capture(self, runtime: Runtime, events_size: int, facts: dict[str, Any]) -> Checkpoint:
         """A checkpoint of this moment; ``facts`` go into its meta file."""
@@ -53,6 +58,8 @@ class TrainState:
                 "epochs_done": self.epochs_done,
                 "step": self.step,
                 "best": {name: list(value) for name, value in self.best.items()},
+                "trained": {name: list(value) for name, value in self.trained.items()},
+                "start": self.start,
                 "events_size": events_size,
             },
             meta={"epochs": self.epochs_done, "step": self.step, **facts},
@@ -70,4 +77,7 @@ class TrainState:
         self.average = {key: value.to(runtime.device) for key, value in checkpoint.averaged.items()}
         self.epochs_done, self.step = saved["epochs_done"], saved["step"]
         self.best = {name: (score, epochs) for name, (score, epochs) in saved["best"].items()}
+        # Runs of earlier versions know neither of the following; none of them had a selection that asks for it.
+        self.trained = {name: (score, epochs) for name, (score, epochs) in saved.get("trained", saved["best"]).items()}
+        self.start = dict(saved.get("start", {}))
         return int(saved["events_size"])

@@ -17,7 +17,7 @@ from classwise.perturbation import AdversarialWeights
 from classwise.policies import KLDRO, Fixed
 from classwise.training import SGD
 
-AXES = ("objective", "policy", "perturbation", "averaging", "mixing", "attack")
+AXES = ("objective", "policy", "perturbation", "averaging", "mixing", "attack", "repair")
 CLASSES = (2, 3, 10, 43, 200)
 
 MEAN_ONE = {

@@ -126,8 +126,8 @@ def black_box_in_suite(outcomes: Outcomes, attacks: Sequence[Attack]) -> Check |
 
 def radii_in_audit(outcomes: Outcomes, threats: Sequence[ThreatModel]) -> Check | None:
     """:func:`larger_radius` for the radii of an audit; None where no norm has two."""
-    for norm in dict.fromkeys(threat.norm for threat in threats):
-        chosen = sorted((t.radius, i) for i, t in enumerate(threats) if t.norm == norm)
+    for shape in dict.fromkeys(_shape(threat) for threat in threats):
+        chosen = sorted((t.radius, i) for i, t in enumerate(threats) if _shape(t) == shape)
         if len(chosen) > 1:
             return larger_radius([outcomes.robust_correct(i) for _, i in chosen], [threats[i] for _, i in chosen])
     return None
@@ -145,6 +145,11 @@ def _black_box(figures: str, alone: int, size: int, beaten: bool) -> Check:
         + ("the model hides its gradients" if failed else "the attacks with gradients are incomplete")
         + "; read the robust accuracy as an upper bound, and attack with more steps, other losses and black-box attacks.",
     )
+
+
+def _shape(threat: ThreatModel) -> tuple[object, ...]:
+    """What balls have in common of which the larger contains the smaller."""
+    return threat.norm, threat.channels, threat.box
 
 
 def _radius(threat: ThreatModel) -> str:

@@ -13,6 +13,7 @@ from classwise.attacks.base import Attack, Classifier
 from classwise.attacks.pgd import PGD
 from classwise.attacks.square import Square
 from classwise.attacks.suite import describe
+from classwise.configuration import replace
 from classwise.data.dataset import ClassData
 from classwise.evaluation.check import Check
 from classwise.evaluation.collect import Collected, Evaluator
@@ -76,8 +77,10 @@ class Trials:
 
     def black_box(self, white: Bools) -> Check:
         """Run the square attack beside attacks with gradients; what they left unbroken is given."""
-        if self.plan.threats[0].norm == "l1":
-            return not_judged("black-box", "there is no black-box attack in l_1")
+        threat = self.plan.threats[0]
+        if threat.norm == "l1" or not threat.plain:
+            reason = "in l_1" if threat.norm == "l1" else "for radii of channels or without the box"
+            return not_judged("black-box", f"there is no black-box attack {reason}")
         black = self.run(BLIND).outcomes.robust_correct(0)
         return black_box(white, black, ("the attacks with gradients", describe([BLIND])))
 
@@ -96,13 +99,13 @@ def larger(threat: ThreatModel, values: int) -> Iterator[ThreatModel]:
         threat: Of the audit.
         values: Pixel values of an image.
     """
-    grey = to_grey(threat.norm, values)
+    grey = to_grey(threat.norm, values) / min(threat.channels, default=1.0)
     yield threat
     for multiple in MULTIPLES:
         if multiple * threat.radius < grey:
-            yield ThreatModel(norm=threat.norm, radius=Radius(multiple * threat.radius))
+            yield replace(threat, radius=Radius(multiple * threat.radius))
     if threat.radius < grey:
-        yield ThreatModel(norm=threat.norm, radius=Radius(grey))
+        yield replace(threat, radius=Radius(grey))
 
 
 def to_grey(norm: Norm, values: int) -> float:
