@@ -166,10 +166,7 @@ def test_a_repair_that_makes_the_weakest_class_worse_is_no_success(cli: Cli, fin
     code, guarded, _ = cli(*words, "--out", tmp_path / "guarded")
     assert "Selected: the weights of the start, none of those after 1 epochs." in guarded, guarded
     assert "Nearest came the raw weights after epoch 1, weakest class" in guarded
-    assert (
-        "To try: a lower learning rate, --optimizer.lr 3; or --recipe logit-bias, which trains nothing."
-        in guarded
-    )
+    assert "To try: a lower learning rate, --optimizer.lr 3; or --recipe logit-bias, which trains nothing." in guarded
     assert code == 4
     assert cli(*words, "--out", tmp_path / "guarded")[0] == 4  # also where it is finished already
     code, plain, _ = cli(*words, "--use", "selection=best-sum", "--out", tmp_path / "plain")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import classwise as cw
-from classwise.cli import run
+from classwise.cli import NOT_REPAIRED, OK, run
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def test_a_repair_is_measured_before_and_after(cifar10: Path, checkpoint: Path, 
     before = cw.audit(checkpoint, data.test.first_per_class(20), network=network, attacks="pgd-10").save(tmp_path / "a")
     words = ["finetune", str(checkpoint), "--use", "model=resnet20", "--data.folder", str(cifar10)]
     small = ["--split.train-per-class", "30", "--split.fraction", "0", "--epochs", "1"]
-    assert run([*words, *small, "--out", str(tmp_path / "repair")]) == 0
+    assert run([*words, *small, "--out", str(tmp_path / "repair")]) in (OK, NOT_REPAIRED)  # a few steps may do harm
     repair = cw.Run(tmp_path / "repair")
     (start,) = repair.directory.events.read("start")
     assert 0.1 < np.mean(start["validation"]["raw"]["robust"]) < 0.4
@@ -50,7 +50,7 @@ def test_a_natural_start_is_called_not_robust(
     natural = shared / "data" / "checkpoints" / "cifar10_resnet20_natural.pth"
     words = ["finetune", str(natural), "--use", "model=resnet20", "--data.folder", str(cifar10)]
     small = ["--split.train-per-class", "13", "--split.fraction", "0", "--epochs", "1"]
-    assert run([*words, *small, "--out", str(tmp_path / "repair")]) == 0
+    assert run([*words, *small, "--out", str(tmp_path / "repair")]) in (OK, NOT_REPAIRED)  # a few steps may do harm
     said = capsys.readouterr()
     assert "Note: the start model is not robust: 0.0 %" in said.err
     assert "Start model, on 200 validation images" in said.out

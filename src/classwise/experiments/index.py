@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from classwise.experiments import faal, frl_icml, frl_v1, mixup
+from classwise.experiments import cfa, faal, frl_icml, frl_v1, mixup
 from classwise.experiments.base import Experiment
 from classwise.registry import did_you_mean
 
@@ -12,7 +12,13 @@ from classwise.registry import did_you_mean
 @cache
 def _all() -> dict[str, Experiment]:
     found: dict[str, Experiment] = {}
-    for made in (*frl_v1.experiments(), *frl_icml.experiments(), *mixup.experiments(), *faal.experiments()):
+    for made in (
+        *frl_v1.experiments(),
+        *frl_icml.experiments(),
+        *mixup.experiments(),
+        *cfa.experiments(),
+        *faal.experiments(),
+    ):
         assert made.name not in found, f"two experiments are called {made.name}"
         found[made.name] = made
     return found

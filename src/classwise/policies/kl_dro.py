@@ -29,9 +29,9 @@ class KLDRO(ClassPolicy):
     Source: Zhang et al. 2024 (FAAL), eq. 6-10 and algorithm 1; code TrustAI/FAAL b20ee9d, which is scores
     "sample-sums", missing "minus-one", normaliser "all". The paper trains from scratch with tau 0, then 0.25 from epoch
     100 and 0.5 from epoch 150 on. Group DRO: Sagawa et al. 2020, per batch and without their step-wise update.
-    Departures: ``memory`` is ours; closed form instead of a convex program per batch; the defaults look at the classes present only, since
-    the code's sums give a class that is absent from the batch more weight, which no sample uses, than any class with
-    a negative margin; factor P instead of K. Attack, start and clipping are those of the base method.
+    Departures: ``memory`` is ours; closed form instead of a convex program per batch; the defaults look at the classes
+    present only, since the code's sums give a class that is absent from the batch more weight, which no sample uses, than
+    any class with a negative margin; factor P instead of K. Attack, start and clipping are those of the base method.
     Observes: the scores of the batch, from the logits of the training step.
     Costs: one small solve per batch and no synchronisation.
     """
