@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 import classwise as cw
 from classwise.configuration import replace, to_plain
 from classwise.data import Dataset
@@ -320,4 +318,6 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    import tyro  # not on every machine that computes
+
     tyro.extras.subcommand_cli_from_dict({"digits": digits, "cifar10": cifar10, "published": published})

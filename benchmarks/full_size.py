@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 import classwise as cw
 import effects
 from classwise.configuration import replace
@@ -239,4 +237,6 @@ class Bench:
 
 
 if __name__ == "__main__":
+    import tyro  # not on every machine that computes
+
     tyro.cli(main)

@@ -101,6 +101,9 @@ python benchmarks/full_size.py --size small --work runs/trial --suite standard
 python benchmarks/make_results_page.py --size small --results runs/trial/results --out runs/trial/results.md
 ```
 
+Where the parser of these commands (tyro) is not installed, call the function that they call:
+`PYTHONPATH=benchmarks python -c "import full_size; full_size.main(minutes=9)"`.
+
 `--minutes` stops after the cell that passes so many minutes, for machines with a time limit; the same command goes on. A
 finished cell is a small file in `benchmarks/results/full_size` and is not measured again. What was interrupted goes on from its
 last epoch, and an audit from its last verdict, where the folder of the runs (`--work`) is still there. Rows that others need
