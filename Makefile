@@ -28,10 +28,10 @@ demo: $(VENV)/.installed
 	$(BIN)/classwise demo
 
 test: $(VENV)/.developer
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'
 
 test-slow: $(VENV)/.developer
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto --dist loadfile -m slow
 
 lint: $(VENV)/.developer
 	$(BIN)/ruff format --check .
