@@ -209,7 +209,8 @@ def test_the_facts_tell_what_a_stranger_needs(run: Run, tmp_path: Path) -> None:
     assert facts["normalisation"] is None
     assert facts["parameters"] == 3 * 8 * 8 * 3 + 3
     assert facts["training"]["recipe"] == "digits-pgd-at"
-    assert facts["training"]["configuration"]["threat"] == {"norm": "linf", "radius": "0.1"}
+    threat = {"norm": "linf", "radius": "0.1", "channels": [], "box": True}
+    assert facts["training"]["configuration"]["threat"] == threat
     content = (tmp_path / "out" / "model.safetensors").read_bytes()
     assert facts["files"] == {"model.safetensors": hashlib.sha256(content).hexdigest()}
 
