@@ -135,6 +135,11 @@ def _doubled(situation: Situation) -> Fixed:
     return Fixed(weight=tuple(2.0 if c == weakest else 1.0 for c in range(len(situation.start))))
 
 
+def _late(tau: float, situation: Situation) -> KLDRO:
+    """Class weights from the middle on, when the learning rate has fallen."""
+    return KLDRO(tau=0.0, stage_epochs=(situation.epochs // 2,), stage_taus=(tau,))
+
+
 def _wider(situation: Situation) -> Fixed:
     return Fixed(radius=(1.5,) * len(situation.start))
 
@@ -161,6 +166,8 @@ CCR = CalibratedRegularisation(offset=0.5, begin=1)
 METHODS = {
     "faal": Method("FAAL (KL-DRO weights at tau 0.5)", "pgd-at", _policy(lambda _: KLDRO(tau=0.5))),
     "faal-0.05": Method("FAAL (KL-DRO weights at tau 0.05)", "pgd-at", _policy(lambda _: KLDRO(tau=0.05))),
+    "faal-late": Method("FAAL in the second half only (tau 0.5)", "pgd-at", _policy(lambda s: _late(0.5, s))),
+    "faal-late-0.15": Method("FAAL in the second half only (tau 0.15)", "pgd-at", _policy(lambda s: _late(0.15, s))),
     "faal-ce": Method(
         "FAAL with cross-entropy scores", "pgd-at", _policy(lambda _: KLDRO(tau=0.5, score="cross-entropy"))
     ),
@@ -295,7 +302,19 @@ def cifar10_part(folder: str = "", per_class: int = 200) -> Part:
         epochs=10,
     )
     repair = replace(start, optimizer=SGD(lr=0.01, weight_decay=5e-4), schedule=Steps(drops=(3,)), epochs=4)
-    chosen = ("faal", "faal-0.05", "baseline-reweight", "mixup", "cfa", "wat", "dafa", "frl-rw", "frl-rm", "frl-rmrw")
+    chosen = (
+        "faal",
+        "faal-0.05",
+        "faal-late",
+        "baseline-reweight",
+        "mixup",
+        "cfa",
+        "wat",
+        "dafa",
+        "frl-rw",
+        "frl-rm",
+        "frl-rmrw",
+    )
     return Part(
         "cifar10",
         "CIFAR-10, a small CNN",
@@ -332,7 +351,7 @@ def published_part(folder: str = "", checkpoint: str = "", per_class: int = 200)
         "CIFAR-10, two epochs from a published ResNet-20",
         repair,
         repair,
-        _with_nulls(("faal", "faal-0.05", "baseline-reweight")),
+        _with_nulls(("faal", "faal-0.05", "faal-late", "faal-late-0.15", "baseline-reweight")),
         starts=3,
         suite="pgd-20",
         gate=0.05,
