@@ -12,6 +12,7 @@ help:
 	@echo "make lint       formatting, style and types"
 	@echo "make format     mend formatting and style where that is mechanical"
 	@echo "make bench      the benchmarks, and docs/speed.md from their figures"
+	@echo "make docs       the documentation site, in build/docs"
 	@echo "make clean      remove the environment and caches"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -52,5 +53,8 @@ bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/theory_sweeps.py
 	$(BIN)/python benchmarks/make_speed_page.py
 
+docs: $(VENV)/.developer
+	$(BIN)/python docs/make_site.py build/docs
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

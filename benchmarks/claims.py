@@ -78,7 +78,7 @@ class Test:
         arm: Name of the cells.
         minus: Cells that are subtracted, start by start; empty: none.
         side: On which side of the bound the claim wants the figure.
-        bound: In points, or plain where the measure is.
+        bound: In the unit of the measure.
         premise: Whether the claim says nothing unless this holds, so that its failure decides nothing.
     """
 
@@ -94,21 +94,27 @@ class Test:
     @property
     def arms(self) -> tuple[str, ...]:
         """Cells that it needs."""
-        return (self.arm, self.minus) if self.minus else (self.arm,)
+        return self._of(minus=False) + self._of(minus=True)
 
     @property
     def scale(self) -> float:
         """By what a fraction is multiplied to be in the unit of the bound."""
-        return 100.0 if self.measure.unit == "points" else 1.0
+        return self.measure.scale
+
+    def _of(self, minus: bool) -> tuple[str, ...]:
+        """Cells of the method, or of what is subtracted."""
+        name = self.minus if minus else self.arm
+        return (name, *self.measure.also(minus)) if name else ()
 
     def found(self, place: Place) -> Finding:
         """What the cells of a place say."""
         seeds = place.seeds(*self.arms)
         if not seeds:
             return Finding(Verdict.OPEN, None, 0, place.starts)
-        after = [place.cells[self.arm, seed] for seed in seeds]
-        before = [place.cells[self.minus, seed] for seed in seeds] if self.minus else None
-        figure = self.measure.figure(after, before, place.labels)
+        after, before = (
+            [place.cells[arm, seed] for arm in self._of(minus) for seed in seeds] for minus in (False, True)
+        )
+        figure = self.measure.figure(after, before or None, place.labels)
         verdict = self._verdict(figure) if len(seeds) >= place.starts else Verdict.OPEN
         return Finding(verdict, figure, len(seeds), place.starts)
 
@@ -177,6 +183,11 @@ class Answer:
     told: str = ""
 
     @property
+    def decided_in(self) -> tuple[str, ...]:
+        """Titles of the places that decide it; others that have cells for it are open."""
+        return tuple(title for title, (each, _) in self.places.items() if each is self.verdict is not Verdict.OPEN)
+
+    @property
     def because(self) -> str:
         """Why nothing is decided; empty where something is."""
         if self.verdict is not Verdict.OPEN or self.told:
@@ -195,7 +206,7 @@ class Answer:
 
 
 def answer(claim: Claim, places: Iterable[Place]) -> Answer:
-    """Apply the tests of a claim to all places."""
+    """Apply the tests of a claim to all places; one that is open has no vote where another decides."""
     if claim.compute is not None:
         computed = claim.compute()
         return Answer(claim, computed.verdict, {}, computed.told)

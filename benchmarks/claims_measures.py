@@ -23,6 +23,8 @@ Outcome = Literal["clean", "robust", "boundary"]
 Part = Literal["hard", "easy", "hard less easy"]
 DRAWS = 400
 """How often the test images are drawn anew."""
+SCALES = {"points": 100.0, "squared points": 10_000.0, "1": 1.0}
+"""Units, and by what a fraction is multiplied to be in them."""
 THIRD = 3
 """Hard classes are the hardest third, rounded; easy ones the easiest third."""
 
@@ -31,23 +33,32 @@ class Measure(ABC):
     """A figure of some cells, or its difference from that of others.
 
     Attributes:
-        unit: ``points``, or ``1``: then a figure is a plain number.
+        unit: ``points``, ``squared points``, or ``1``: then a figure is a plain number.
     """
 
     unit: str = "points"
+
+    @property
+    def scale(self) -> float:
+        """By what a fraction is multiplied to be in the unit."""
+        return SCALES[self.unit]
 
     @property
     @abstractmethod
     def words(self) -> str:
         """What it is, to stand before the names of what is compared."""
 
+    def also(self, minus: bool) -> tuple[str, ...]:
+        """Further cells of each start that it needs, of the method itself or of the one that is subtracted; mostly none."""
+        return ()
+
     @abstractmethod
     def figure(self, after: Sequence[Cell], before: Sequence[Cell] | None, labels: Ints) -> Figure:
         """The figure with its intervals.
 
         Args:
-            after: One cell per start.
-            before: Cells of the same starts that are subtracted.
+            after: One cell per start, then one per start of each of :meth:`also`.
+            before: Cells of the same starts that are subtracted, likewise.
             labels: Class of every test image, (n,).
         """
 
@@ -100,23 +111,73 @@ class Worst(Measure):
 
 
 @dataclass(frozen=True)
+class Fall(Measure):
+    """How much less accurate the weakest class of each start is in other cells of the same starts, such as the last epoch's.
+
+    Attributes:
+        of: Accuracy without attack, or under it.
+        last: Cells that are subtracted.
+        last_before: Likewise from the cells of the other method.
+    """
+
+    of: Literal["clean", "robust"]
+    last: str
+    last_before: str
+
+    @property
+    def words(self) -> str:
+        """See :class:`Measure`."""
+        return f"what the worst class loses of its {self.of} accuracy from the best to the last epoch, on test images"
+
+    def also(self, minus: bool) -> tuple[str, ...]:
+        """See :class:`Measure`."""
+        return (self.last_before,) if minus else (self.last,)
+
+    def figure(self, after: Sequence[Cell], before: Sequence[Cell] | None, labels: Ints) -> Figure:
+        """See :class:`Measure`."""
+        assert before is not None, "two methods are compared"
+        falls = [np.split(outcomes(cells, self.of), 2) for cells in (after, before)]
+
+        def value(rates: Callable[[Bools], Floats]) -> Floats:
+            now, then = (rates(best).min(axis=-1) - rates(last).min(axis=-1) for best, last in falls)
+            return now - then
+
+        return drawn(value, labels, bound=2.0)
+
+
+@dataclass(frozen=True)
 class Spread(Measure):
-    """Standard deviation of the class accuracies, in points: how far the classes differ."""
+    """Variance of the class accuracies beyond that by chance of images, in squared points: how far the classes differ.
+
+    The variance of measured accuracies is raised by chance of images, the more so the nearer they are to one half, so that a
+    method with another average would seem to have classes that differ more. What chance adds to the accuracy p of a class with
+    n images is p (1 - p) / n, which p (1 - p) / (n - 1) of the measured accuracies estimates without bias; it is taken off.
+    What is left is the mean over pairs of different images of what the covariance of two halves of the images gives, and may
+    be below 0. It is not brought back to a standard deviation, since a root would bring a bias back.
+    """
 
     of: Outcome
+    unit: str = "squared points"
 
     @property
     def words(self) -> str:
         """See :class:`Measure`."""
         what = {"clean": "clean", "robust": "robust"}.get(self.of, "boundary")
-        return f"standard deviation of the classes' {what} errors"
+        return f"variance of the classes' {what} errors, without what chance of images adds"
 
     def figure(self, after: Sequence[Cell], before: Sequence[Cell] | None, labels: Ints) -> Figure:
         """See :class:`Measure`."""
         sets = [outcomes(after, self.of)] + ([] if before is None else [outcomes(before, self.of)])
 
+        count = np.bincount(labels)
+        assert (count > 1).all(), "chance of one image alone cannot be told"
+
+        def between(right: Floats) -> Floats:
+            chance = (right * (1 - right) / (count - 1)).mean(axis=-1) * (1 - 1 / len(count))
+            return right.var(axis=-1) - chance
+
         def value(rates: Callable[[Bools], Floats]) -> Floats:
-            spreads = [rates(each).std(axis=-1) for each in sets]
+            spreads = [between(rates(each)) for each in sets]
             return spreads[0] - spreads[1] if before is not None else spreads[0]
 
         return drawn(value, labels)

@@ -16,7 +16,7 @@ import numpy as np
 
 import claims_theory
 from claims import Claim, Computed, Test, Verdict
-from claims_measures import Average, Group, HardHit, OneClass, Spread, Told, Worst
+from claims_measures import Average, Fall, Group, HardHit, OneClass, Spread, Told, Worst
 from claims_runs import ONE
 
 POLICIES = Path(__file__).parent / "results" / "policies.json"
@@ -26,34 +26,23 @@ OVERHEAD = 0.03
 """Share of a step that the class weights may take: the printed 2 %, rounded up."""
 
 
-def jump(facts: dict[str, Any], of: str, weights: str = "raw") -> float:
-    """Mean absolute change of robust validation accuracy between adjacent epochs, a fraction.
+def jump(facts: dict[str, Any], weights: str = "raw") -> float:
+    """Mean absolute change of the worst class's robust validation accuracy between adjacent epochs, a fraction.
 
     The first third of the epochs is left out, and so are the steps over a drop of the learning rate.
 
     Args:
         facts: Of a cell of ``claims_runs.py``.
-        of: "worst" or "average".
         weights: "raw" or "averaged".
     """
-    curve = [np.array(entry[weights]) if weights in entry else None for entry in facts["curve"]]
+    curve = [min(entry[weights]) if weights in entry else None for entry in facts["curve"]]
     drops = set(facts["config"]["schedule"].get("drops", ()))
     changes = [
-        abs(_one(after, of) - _one(before, of))
+        abs(after - before)
         for epoch, (before, after) in enumerate(itertools.pairwise(curve), start=1)
         if before is not None and after is not None and epoch not in drops and epoch > len(curve) // 3
     ]
     return float(np.mean(changes)) if changes else 0.0
-
-
-def fall(facts: dict[str, Any], weights: str = "raw") -> float:
-    """Worst-class robust validation accuracy of the best epoch less that of the last one, a fraction."""
-    values = [_one(np.array(entry[weights]), "worst") for entry in facts["curve"] if weights in entry]
-    return max(values) - values[-1] if values else 0.0
-
-
-def _one(robust: np.ndarray[Any, np.dtype[np.float64]], of: str) -> float:
-    return float(robust.min() if of == "worst" else robust.mean())
 
 
 def overhead() -> Computed:
@@ -148,6 +137,8 @@ def _frl() -> tuple[Claim, ...]:
                 Test(Average("clean"), "frl-rm", base, "below"),
                 Test(Average("robust"), "frl-rm", base, "above", -ALLOWANCE),
             ),
+            remark="Said of CIFAR-10 alone: of SVHN the paper says that all its methods lower the average clean error by 1 to 2 "
+            "points.",
         ),
         Claim(
             "frl-one-class",
@@ -234,16 +225,10 @@ def _cfa() -> tuple[Claim, ...]:
             "cfa",
             "section 3.3, figure 4a",
             "From one epoch to the next the worst class's robust accuracy changes more than the average.",
-            (
-                Test(
-                    Told(
-                        "change between epochs, worst class less average",
-                        lambda facts: jump(facts, "worst") - jump(facts, "average"),
-                    ),
-                    "scratch-at",
-                ),
-            ),
-            remark="A class has a tenth of the images, so some of this would be seen if all classes moved alike.",
+            rule="Change of the worst class from epoch to epoch, less that of the worst of classes that all have the average "
+            "accuracy: its interval above 0.",
+            remark="A class has a tenth of the images, so that by counting alone the worst of ten moves more than their average. "
+            "How much more cannot be told from the runs, which keep the accuracies of epochs but not the verdict of each image.",
         ),
         Claim(
             "cfa-ccm-ccr",
@@ -256,13 +241,17 @@ def _cfa() -> tuple[Claim, ...]:
                 Test(Average("robust"), "ccr", "trades"),
                 Test(Worst("robust"), "ccr", "trades"),
             ),
+            remark="Short repairs here, training from random weights in the paper.",
         ),
         Claim(
             "cfa-parts-add",
             "cfa",
             "section 5.3",
             "FAWA adds to TRADES under attack in the worst class, and CCM and CCR add to FAWA.",
-            (Test(Worst("robust"), "fawa", "trades"), Test(Worst("robust"), "cfa", "fawa")),
+            (
+                Test(Worst("robust"), "scratch-fawa@averaged", "scratch-trades"),
+                Test(Worst("robust"), "scratch-cfa@averaged", "scratch-fawa@averaged"),
+            ),
         ),
         Claim(
             "cfa-fawa",
@@ -273,7 +262,8 @@ def _cfa() -> tuple[Claim, ...]:
                 Test(Worst("robust"), "scratch-fawa@averaged", "scratch-trades@averaged"),
                 Test(Average("robust"), "scratch-fawa@averaged", "scratch-trades@averaged", "above", -ALLOWANCE),
             ),
-            remark="Asked is whether there is a gain at a cost within the allowance, not whether it is two points.",
+            remark="Asked is whether there is a gain at a cost within the allowance, not whether it is two points: those are of "
+            "the table's row of AT (+1.8), while that of TRADES, which is tested here, has +0.9 (24.2 to 25.1).",
         ),
         Claim(
             "cfa-best",
@@ -281,9 +271,10 @@ def _cfa() -> tuple[Claim, ...]:
             "section 5.2, table 1",
             "CFA improves both the average and the worst class of TRADES under attack.",
             (
-                Test(Average("robust"), "cfa", "trades"),
-                Test(Worst("robust"), "cfa", "trades"),
+                Test(Average("robust"), "scratch-cfa@averaged", "scratch-trades"),
+                Test(Worst("robust"), "scratch-cfa@averaged", "scratch-trades"),
             ),
+            remark="The best epochs by validation, with CFA's averaged weights, as the paper has them.",
         ),
         Claim(
             "cfa-stable",
@@ -292,20 +283,14 @@ def _cfa() -> tuple[Claim, ...]:
             "CFA is more stable: its worst class changes less between epochs, and loses less from the best to the last one.",
             (
                 Test(
-                    Told(
-                        "change of the worst class between epochs",
-                        lambda facts: jump(facts, "worst", "averaged"),
-                        lambda facts: jump(facts, "worst"),
-                    ),
+                    Told("change of the worst class between epochs", lambda facts: jump(facts, "averaged"), jump),
                     "scratch-cfa",
                     "scratch-trades",
                     "below",
                 ),
                 Test(
-                    Told(
-                        "fall of the worst class from best to last epoch", lambda facts: fall(facts, "averaged"), fall
-                    ),
-                    "scratch-cfa",
+                    Fall("robust", last="scratch-cfa@final", last_before="scratch-trades@last"),
+                    "scratch-cfa@averaged",
                     "scratch-trades",
                     "below",
                 ),
@@ -337,6 +322,8 @@ def _faal() -> tuple[Claim, ...]:
                 Test(Average("robust"), "faal-2", "start-pgd-at", "above", -ALLOWANCE),
                 Test(Average("clean"), "faal-2", "start-pgd-at", "above", -ALLOWANCE),
             ),
+            remark="The paper's own row of PGD-AT in table 1 loses 1.65 points of the average under AutoAttack (52.46 to 50.81), "
+            "which is beyond the allowance; with AWP it loses none.",
         ),
         Claim(
             "faal-margin",

@@ -38,6 +38,8 @@ CLASSES, ONE = 10, 8
 """Number of classes, and the one whose weight or radius is raised alone: the weakest in a trial run."""
 GATE = 0.35
 """FAWA's threshold: about as far below the worst class that is reached as the paper's 0.2 is on CIFAR-10."""
+RAW = {"averaged": "best", "final": "last"}
+"""Raw weights that stand in for averaged ones where there are none."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Planned:
         label: As on the page.
         change: Fields of the configuration that differ from PGD-AT's.
         checkpoints: Which checkpoints are audited; "best" and "averaged" are chosen on validation images by robust accuracy,
-            of which natural training has none.
+            of which natural training has none. "last" are the raw weights of the last epoch, "final" its averaged ones.
         after: Run from whose best weights it goes on for a few epochs; empty: from random weights.
     """
 
@@ -74,9 +76,13 @@ RUNS = {
     "at": Planned("PGD-AT", {}, ("best", "last")),
     "at-1.5": Planned("PGD-AT at 1.5 times the radius", {"policy": Fixed(radius=_all(1.5))}, ("best", "last")),
     "trades-1": Planned("TRADES (beta 1)", {"objective": Trades(beta=1)}),
-    "trades": Planned("TRADES (beta 6)", {"objective": Trades(beta=6), "averaging": EMA}, ("best", "averaged")),
+    "trades": Planned("TRADES (beta 6)", {"objective": Trades(beta=6), "averaging": EMA}, ("best", "averaged", "last")),
     "fawa": Planned("TRADES with FAWA", {"objective": Trades(beta=6), "averaging": FAWA}, ("averaged",)),
-    "cfa": Planned("CFA on TRADES", {"objective": Trades(beta=6), "policy": CFA, "averaging": FAWA}),
+    "cfa": Planned(
+        "CFA on TRADES",
+        {"objective": Trades(beta=6), "policy": CFA, "averaging": FAWA},
+        ("best", "averaged", "final"),
+    ),
     "more": Planned("TRADES, six epochs more", {"objective": Trades(beta=1)}, after="trades-1"),
     "more-weight": Planned(
         "the same with weight 4.5 for one class",
@@ -165,13 +171,17 @@ def _run(name: str, seed: int, common: Part, work: Path) -> Run:
 
 
 def _finish(name: str, seed: int, common: Part, folder: Folder, work: Path) -> None:
-    """Train and audit one run and write its cells."""
+    """Train and audit one run and write those of its cells that are not there."""
     run = _run(name, seed, common, work)
     told = _told(run)
     for which in RUNS[name].checkpoints:
+        if folder.file(_cell(name, which), seed).is_file():
+            continue
         # Where no epoch passed the gate there is no average, and the raw weights stand in for it.
-        missing = which == "averaged" and run.directory.checkpoints.pointed("averaged") is None
-        outcomes = run.audit(attacks=common.suite, checkpoint="best" if missing else which, progress=Silent()).outcomes
+        missing = which in ("averaged", "final") and run.directory.checkpoints.pointed("averaged") is None
+        outcomes = run.audit(
+            attacks=common.suite, checkpoint=RAW[which] if missing else which, progress=Silent()
+        ).outcomes
         sha = hashlib.sha256(bytes(outcomes.label.tolist())).hexdigest()
         facts = told | {"checkpoint": which, "average_missing": missing, "labels_sha256": sha}
         folder.write(_cell(name, which), seed, outcomes.clean_correct, outcomes.robust_correct(0), facts)

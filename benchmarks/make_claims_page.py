@@ -25,7 +25,12 @@ PAPERS = {
     "faal": "FAAL, CVPR 2024",
 }
 SHORT = {"frl-v1": "FRL v1", "frl-icml": "FRL", "mixup": "mixup", "cfa": "CFA", "faal": "FAAL"}
-CHECKPOINTS = {"": "", "last": " (last epoch)", "averaged": " (averaged weights)"}
+CHECKPOINTS = {
+    "": "",
+    "last": " (last epoch)",
+    "averaged": " (averaged weights)",
+    "final": " (averaged weights, last epoch)",
+}
 
 
 def main(results: Path = Path("benchmarks/results"), out: Path = Path("docs/claims.md")) -> None:
@@ -55,7 +60,8 @@ in our words, with the comparison that decides it and what came out. Verdicts ar
   where the 95 % interval for other starts *and* other test images lies on the claimed side of the bound, and is contradicted
   where it lies on the other side; anything else decides nothing. Nothing is decided either before all planned starts are
   finished, five on the digits. A claim with several comparisons holds if all of them do, and does not hold if one is
-  contradicted.
+  contradicted. Where there are cells in several places, one that is open has no vote: the verdict names the places that
+  decide it, and is open where they disagree.
 - **"At no cost" and "matches"** allow one point: the difference has to be above -1.
 - **Claims of theory.** A theorem holds here if it is right in the exact model at all of many drawn parameters, which is no
   proof, and does not hold if it is wrong at one. [theory.md](theory.md) has proofs and counterexamples.
@@ -75,8 +81,8 @@ python benchmarks/make_claims_page.py
 
 Accuracies are of test images; robust means right without attack and under it, a boundary error is right without attack and
 wrong under it. Hard classes are chosen on half of the test images and judged on the other half, since a class that chance made
-look hard would recover by chance. A standard deviation over classes is raised by chance of images, in both of two methods
-alike."""
+look hard would recover by chance. How far classes differ is the variance of their errors less what chance of images adds to
+it, which depends on the average and so would differ between two methods."""
 
 
 def summary(answers: list[Answer], found: list[Place]) -> str:
@@ -97,9 +103,9 @@ def summary(answers: list[Answer], found: list[Place]) -> str:
 
 
 def verdict(found: Answer) -> str:
-    """The verdict, with a reason where nothing is decided."""
+    """The verdict, with the places that decide it, or a reason where nothing is decided."""
     if found.verdict is not Verdict.OPEN:
-        return f"**{found.verdict.value}**"
+        return f"**{found.verdict.value}**" + (f" ({', '.join(found.decided_in)})" if found.decided_in else "")
     return found.verdict.value + (f" ({found.because})" if found.because else "")
 
 
@@ -135,7 +141,7 @@ def entry(found: Answer, number: int) -> str:
 def rule(test: Test) -> str:
     """A test in words: "clean accuracy of the worst class, CFA less TRADES: above 0 points"."""
     arms = arm(test.arm) + (f" less {arm(test.minus)}" if test.minus else "")
-    unit = " points" if test.measure.unit == "points" else ""
+    unit = "" if test.measure.unit == "1" else f" {test.measure.unit}"
     words = test.measure.words
     premise = " (a premise: without it the rest says nothing)" if test.premise else ""
     return f"{words[0].upper()}{words[1:]}, {arms}: {test.side} {test.bound:g}{unit}{premise}."
@@ -156,7 +162,7 @@ def arm(name: str) -> str:
 def figure(test: Test, found: Finding) -> str:
     """What was measured, and what it says of the test."""
     assert found.figure is not None, "only what was measured is shown"
-    digits = ".1f" if test.measure.unit == "points" else ".2f"
+    digits = ".2f" if test.measure.unit == "1" else ".1f"
     both = found.figure.both
     bracket = f" [{test.scale * both[0]:+{digits}}, {test.scale * both[1]:+{digits}}]" if both else ""
     starts = f"{found.n} start{'' if found.n == 1 else 's'}"

@@ -16,6 +16,7 @@ _HOMES = {
     "certify": "classwise.api",
     "check": "classwise.api",
     "compare": "classwise.api",
+    "compare_many": "classwise.api",
     "finetune": "classwise.api",
     "merge": "classwise.api",
     "train": "classwise.api",
@@ -43,6 +44,8 @@ _HOMES = {
     "Estimate": "classwise.metrics",
     "mean_one": "classwise.policies",
     "export": "classwise.exported",
+    "ClasswiseMonitor": "classwise.trackers",
+    "track": "classwise.trackers",
 }
 _PACKAGES = {
     "attacks",
@@ -56,6 +59,7 @@ _PACKAGES = {
     "recipes",
     "repair",
     "selection",
+    "trackers",
 }
 
 __all__ = [
@@ -64,6 +68,7 @@ __all__ = [
     "Averaging",
     "ClassData",
     "ClassPolicy",
+    "ClasswiseMonitor",
     "Comparison",
     "Dataset",
     "Estimate",
@@ -82,6 +87,7 @@ __all__ = [
     "certify",
     "check",
     "compare",
+    "compare_many",
     "config",
     "data",
     "export",
@@ -101,6 +107,8 @@ __all__ = [
     "register",
     "repair",
     "selection",
+    "track",
+    "trackers",
     "train",
 ]
 
@@ -117,8 +125,9 @@ if TYPE_CHECKING:
         recipes,
         repair,
         selection,
+        trackers,
     )
-    from classwise.api import audit, certify, check, compare, finetune, merge, train
+    from classwise.api import audit, certify, check, compare, compare_many, finetune, merge, train
     from classwise.attacks import Attack
     from classwise.averaging import Averaging
     from classwise.configuration import config
@@ -136,6 +145,7 @@ if TYPE_CHECKING:
     from classwise.run import Run
     from classwise.selection import Selection
     from classwise.threat import ThreatModel, l1, l2, linf
+    from classwise.trackers import ClasswiseMonitor, track
     from classwise.training import TrainConfig
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from classwise.attacks.base import Classifier
 from classwise.attacks.suite import Attacks
+from classwise.comparison import Overview, overview
 from classwise.configuration import replace, to_plain
 from classwise.data import ClassData, Dataset, GivenData, Roles
 from classwise.data.duplicates import warn_of_duplicates
@@ -374,6 +375,20 @@ def compare(before: AuditResult | Path | str, after: AuditResult | Path | str) -
         ValueError: They were not made on the same samples in the same way.
     """
     return compare_audits(_audit_of(before), _audit_of(after))
+
+
+def compare_many(paths: Sequence[Path | str], *, baseline: str = "", force: bool = False) -> Overview:
+    """Compare any number of runs and audits: a row for every recipe, seeds aggregated, tested against a baseline.
+
+    Args:
+        paths: Run directories, audit folders, and folders that are searched for both.
+        baseline: Row that the others are tested against; default: the one that most others started from, else the first.
+        force: Whether what is not comparable is shown all the same, marked as such.
+
+    Raises:
+        ValueError: There is nothing to compare, or it is not comparable: other test set, threat model, suite or precision.
+    """
+    return overview(paths, baseline=baseline, force=force)
 
 
 def repair_config(start: Path | str, method: TrainConfig, keep: Sequence[str] = ()) -> TrainConfig:

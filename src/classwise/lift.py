@@ -55,13 +55,13 @@ class Lift:
 
     @property
     def is_success(self) -> bool:
-        """Whether something was repaired: the start is not what is handed out, and the weakest class did not fall."""
-        return not self.is_start and self.points >= 0
+        """Whether something was repaired: the weakest class is stronger than that of the start."""
+        return not self.is_start and self.points > 0
 
     def told(self) -> str:
         """In sentences."""
         n = int(self.before.n.sum())
-        figures = f"Weakest class under attack, {n} validation images: {_weakest(self.before)} at the start"
+        figures = f"Weakest class under attack, {n} validation images: at the start {_weakest(self.before)}"
         if self.is_start:
             return f"{figures}. Nothing was repaired: the weights handed out are the start's. {self._why()}"
         verdict = (
@@ -72,7 +72,7 @@ class Lift:
             else "neither lifted nor made worse"
         )
         return (
-            f"{figures}, {_weakest(self.after)} now: {verdict}. Each interval is of its own figure, and what is kept was chosen "
+            f"{figures}, now {_weakest(self.after)}: {verdict}. Each interval is of its own figure, and what is kept was chosen "
             "on these images, so the second figure is too high on average: compare both on test images."
         )
 
@@ -82,7 +82,7 @@ class Lift:
             return "No candidate scored higher."
         table, start = self.nearest.table, self.before
         gap = 100 * (table.worst.value - start.worst.value)
-        came = f"the {self.nearest.weights} weights after epoch {self.nearest.epochs}, weakest class {_weakest(table)}"
+        came = f"the {self.nearest.weights} weights after epoch {self.nearest.epochs}, weakest {_weakest(table)}"
         if gap < 0:
             return f"Every epoch made the weakest class worse. Nearest came {came}, {-gap:.1f} points below the start."
         return (
@@ -148,4 +148,5 @@ def _tables(history: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[
 
 
 def _weakest(table: ClassTable) -> str:
-    return f"{table.weakest} {table.worst}"
+    at = table.names.index(table.weakest)
+    return f"class {table.weakest} at {table.worst} (n = {int(table.n[at])})"

@@ -19,7 +19,7 @@ from classwise.lift import Lift, lift_of
 from classwise.progress import Progress, default_progress
 from classwise.runs import RunDirectory, checkpoints
 from classwise.runs.acted import first_acts, inaction
-from classwise.runs.repaired import epochs_of, repaired_by, start_kept
+from classwise.runs.repaired import described
 from classwise.threat import ThreatModel
 from classwise.trained import check_held_out, network_from, selected
 from classwise.training import Runtime, TrainConfig
@@ -174,13 +174,13 @@ class Run:
         runtime = Runtime(configuration.replace(hardware, device=device) if device else hardware)
         folder, averaged = self.checkpoint(checkpoint)
         still = inaction(self.config.policy.registered_name, self.history)
-        after = f"after epoch {epochs_of(folder)}{repaired_by(folder)}{start_kept(self.directory, folder)}"
-        described = f"{self.path.name} ({'averaged' if averaged else 'raw'} weights, {after}{still})"
+        which = described(self.directory, folder, f"{'averaged' if averaged else 'raw'} weights")
+        name = f"{self.path.name} ({which}{still})"
         with runtime.session():
             model = runtime.place(self.model(checkpoint)).eval()
             if like is not None:
                 data = self.dataset.test.at(like.outcomes.index.tolist())
-                plan = configuration.replace(like.plan, model=described, shard=shard)
+                plan = configuration.replace(like.plan, model=name, shard=shard)
                 if data.checksum() != plan.data_sha256:
                     raise ValueError(
                         "the earlier audit is of other images than this run's test set: audit both on the same data"
@@ -190,7 +190,7 @@ class Run:
                 single = threat is None or isinstance(threat, ThreatModel)
                 plan = plan_audit(
                     data,
-                    model=described,
+                    model=name,
                     threats=[threat or self.config.threat] if single else list(threat),  # type: ignore[arg-type, list-item]
                     attacks=attacks,
                     seed=seed,

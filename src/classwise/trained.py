@@ -17,7 +17,7 @@ from classwise.models.foreign import Weights
 from classwise.models.named import network_named
 from classwise.runs import RunDirectory, checkpoints
 from classwise.runs.acted import inaction
-from classwise.runs.repaired import epochs_of, repaired_by, start_kept
+from classwise.runs.repaired import described
 from classwise.training.config import TrainConfig
 
 
@@ -88,10 +88,9 @@ def find_model(
         directory = RunDirectory(path.parent.parent)
     config = directory.read_config(TrainConfig) if directory.exists else None
     network, builder = network_from(folder, averaged)
-    which = "averaged weights, " if averaged else ""
+    which = described(directory, folder, "averaged weights" if averaged else "")
     still = inaction(config.policy.registered_name, directory.events.read("epoch")) if config is not None else ""
-    after = f"after epoch {epochs_of(folder)}{repaired_by(folder)}{start_kept(directory, folder)}"
-    return Trained(network, f"{directory.path.name} ({which}{after}{still})", builder, config)
+    return Trained(network, f"{directory.path.name} ({which}{still})", builder, config)
 
 
 def run_facts(path: Path) -> dict[str, Any]:

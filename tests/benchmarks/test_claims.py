@@ -14,7 +14,7 @@ import claims_register
 import claims_runs
 import make_claims_page
 from claims import Claim, Computed, Place, Test, Verdict, answer, places, together
-from claims_measures import Average, Group, HardHit, OneClass, Spread, Told, Worst, drawn, halves
+from claims_measures import Average, Fall, Group, HardHit, OneClass, Spread, Told, Worst, drawn, halves
 from claims_theory import _over
 from effects_cells import Cell, Folder
 from effects_methods import BASES, METHODS
@@ -120,6 +120,8 @@ def test_places_that_disagree_decide_nothing_and_those_that_are_open_do_not_vote
     even = place({"new": [0.5] * 5, "old": [0.5] * 5}, title="c")
     assert answer(GAIN, [up, down]).because == "places disagree"
     assert answer(GAIN, [up, even]).verdict is Verdict.HOLDS
+    assert make_claims_page.verdict(answer(GAIN, [up, even])) == "**holds here** (a)"
+    assert make_claims_page.verdict(answer(GAIN, [even])) == "not decided (intervals hold both)"
     assert answer(GAIN, [down, even]).verdict is Verdict.FAILS
 
 
@@ -163,10 +165,58 @@ def test_boundary_errors_are_counted_by_brute_force() -> None:
     assert level.both[0] < level.value < level.both[1]
     one = OneClass("boundary", 3).figure(new, None, LABELS)
     assert one.value == pytest.approx(np.mean([rates(each)[3] for each in new]))
-    spread = Spread("boundary").figure(new, old, LABELS)
-    assert spread.value == pytest.approx(
-        np.mean([np.std(rates(a)) - np.std(rates(b)) for a, b in zip(new, old, strict=True)])
-    )
+
+
+def test_how_far_classes_differ_is_counted_by_brute_force_over_pairs_of_images() -> None:
+    """Of two different images of a class chance has nothing in common, so their mean product is the square of the rate."""
+    labels = np.repeat(np.arange(3), (4, 5, 7))
+    right = np.random.default_rng(2).random(len(labels)) < np.array([0.3, 0.6, 0.9])[labels]
+    rows = [right[labels == c].astype(float) for c in range(3)]
+    rates = [each.mean() for each in rows]
+    squares = [np.mean([a * b for i, a in enumerate(x) for j, b in enumerate(x) if i != j]) for x in rows]
+    products = [[squares[i] if i == j else rates[i] * rates[j] for j in range(3)] for i in range(3)]
+    figure = Spread("clean").figure([cell("x", s, right, right) for s in range(2)], None, labels)
+    assert figure.value == pytest.approx(np.mean(squares) - np.mean(products))
+
+
+@pytest.mark.parametrize(("spread", "share"), [(0.0, 0.0), (0.18, 1.0)])
+def test_another_average_alone_is_no_other_spread(spread: float, share: float) -> None:
+    """Standard deviations as they are would be declared to differ in most of the cases without a difference."""
+    found, naive = [], []
+    for case in range(20):
+        rates = (0.75 + np.linspace(-spread, spread, 10), np.full(10, 0.97))
+        new, old = (
+            [cell("x", s, made(rate, 1000 * case + 10 * s + k), made(1.0, 0)) for s in range(5)]
+            for k, rate in enumerate(rates)
+        )
+        found.append(Spread("clean").figure(new, old, LABELS))
+        std = drawn(
+            lambda r, a=new, b=old: np.subtract(*(r(np.stack([c.clean for c in x])).std(-1) for x in (a, b))), LABELS
+        )
+        naive.append(std.shown)
+    assert np.mean([each.shown > 0 for each in found]) == pytest.approx(share, abs=0.06)
+    expected = np.linspace(-spread, spread, 10).var()
+    values = [each.value for each in found]
+    assert np.mean(values) == pytest.approx(expected, abs=4 * np.std(values) / 20**0.5)
+    assert np.mean(np.array(naive) > 0) > 0.5
+
+
+def test_what_the_worst_class_loses_is_read_from_other_cells_of_the_same_starts() -> None:
+    rates = {"a": 0.8, "a@last": 0.7, "b": 0.8, "b@last": 0.4}
+    at = place({name: [np.append(np.full(9, 0.95), rate)] * 5 for name, rate in rates.items()})  # type: ignore[list-item]
+    test = Test(Fall("robust", last="a@last", last_before="b@last"), "a", "b", "below")
+    assert test.arms == ("a", "a@last", "b", "b@last")
+    found = test.found(at)
+
+    def worst(arm: str, seed: int) -> float:
+        return float(min(at.cells[arm, seed].robust[c == LABELS].mean() for c in range(10)))
+
+    falls = [[worst(arm, seed) - worst(f"{arm}@last", seed) for seed in range(5)] for arm in ("a", "b")]
+    assert found.figure is not None
+    assert found.figure.value == pytest.approx(np.mean(falls[0]) - np.mean(falls[1]))
+    assert found.verdict is Verdict.HOLDS
+    del at.cells["b@last", 3]
+    assert (test.found(at).n, test.found(at).verdict) == (4, Verdict.OPEN)
 
 
 def test_drawing_images_anew_gives_the_variance_of_a_share() -> None:
@@ -238,11 +288,8 @@ def test_curves_are_read_without_warm_up_and_rate_drops() -> None:
         "config": {"schedule": {"name": "steps", "drops": [5]}},
     }
     # Of nine epochs the first three count not, nor does the step from 4 to 5: left are 3 to 4, 5 to 6, 6 to 7, 7 to 8.
-    assert claims_register.jump(facts, "worst") == pytest.approx((0.1 + 0.1 + 0 + 0.1) / 4)
-    assert claims_register.jump(facts, "average") == pytest.approx((0.05 + 0.05 + 0 + 0.05) / 4)
-    assert claims_register.jump(facts, "worst", "averaged") == pytest.approx((0 + 0.05) / 2)
-    assert claims_register.fall(facts) == pytest.approx(0.9 - 0.4)
-    assert claims_register.fall(facts, "averaged") == pytest.approx(0.25 - 0.2)
+    assert claims_register.jump(facts) == pytest.approx((0.1 + 0.1 + 0 + 0.1) / 4)
+    assert claims_register.jump(facts, "averaged") == pytest.approx((0 + 0.05) / 2)
     told = Told("t", lambda f: f["a"], lambda f: f["b"])
     cells = [cell("x", s, made(1.0, 0), made(1.0, 0), a=1.0 + s, b=0.5) for s in range(3)]
     figure = told.figure(cells, cells, LABELS)
@@ -325,7 +372,7 @@ def test_cells_reach_the_page_and_turn_the_verdict_when_they_are_complete(tmp_pa
     for arm, rate in (("faal", 0.8), ("faal-ce", 0.5)):
         put(tmp_path, arm, 4, rate)
     text = make_claims_page.page(tmp_path)
-    assert f"{says} | **holds here** |" in text
+    assert f"{says} | **holds here** (digits) |" in text
     at = places(tmp_path)[0]
     found = Test(Worst("robust"), "faal", "faal-ce").found(at)
     assert found.figure is not None
@@ -362,10 +409,17 @@ def test_runs_are_finished_once_and_not_again(tmp_path: Path) -> None:
         "scratch-natural@last-0.json",
         "scratch-trades-0.json",
         "scratch-trades@averaged-0.json",
+        "scratch-trades@last-0.json",
     ]
     stamps = [file.stat().st_mtime_ns for file in files]
     go(0)
     assert [file.stat().st_mtime_ns for file in files] == stamps
+    last = files.pop()
+    made_first = json.loads(last.read_text())["figures"]
+    last.unlink()  # as of a run that was finished before this checkpoint was planned
+    go(0)
+    assert [file.stat().st_mtime_ns for file in files] == stamps[:-1]
+    assert json.loads(last.read_text())["figures"] == made_first
     cells = Folder(tmp_path / "out" / "digits").read()
     assert len(cells["scratch-trades", 0].facts["curve"]) == 2
     with pytest.raises(ValueError, match="not planned"):

@@ -39,10 +39,23 @@ def test_a_run_keeps_its_threat_model_and_audits_follow_it(cli: Cli, run: Path, 
     assert str(STANDARDISED) in told
     larger = threat_audited(cli, run, tmp_path / "larger", "--radius", "0.4")
     assert larger == ThreatModel(radius="0.4", channels=STANDARDISED.channels, box=False)
-    plain = ("--norm", "linf", "--radius", "8/255")
-    assert threat_audited(cli, run, tmp_path / "plain", *plain) == linf("8/255")
+    same = shlex.split("--norm linf --radius 0.4")  # naming the norm that it has anyway changes nothing
+    assert threat_audited(cli, run, tmp_path / "same", *same) == larger
     words = shlex.split("--norm linf --radius 0.3 --channels 0.2 --no-box")
     assert threat_audited(cli, run, tmp_path / "said", *words) == STANDARDISED
+
+
+def test_what_a_run_has_can_be_undone(cli: Cli, run: Path, tmp_path: Path) -> None:
+    boxed = threat_audited(cli, run, tmp_path / "boxed", "--box")
+    assert boxed == ThreatModel(radius="0.3", channels=(0.2,))
+    even = threat_audited(cli, run, tmp_path / "even", "--channels", "1")
+    assert even == ThreatModel(radius="0.3", box=False)
+    words = shlex.split("--radius 8/255 --channels 1 --box")
+    assert threat_audited(cli, run, tmp_path / "plain", *words) == linf("8/255")
+    other = shlex.split("--norm l2 --radius 0.5")
+    assert threat_audited(cli, run, tmp_path / "other", *other) == ThreatModel(norm="l2", radius="0.5")
+    code, _, err = cli("audit", run, "--attacks", "pgd-2", "--box", "--no-box")
+    assert (code, "contradict each other" in err) == (2, True)
 
 
 def test_what_does_not_fit_is_a_mistake_of_the_user(cli: Cli, run: Path) -> None:

@@ -1,6 +1,7 @@
 """Several published files per data set, plain or packed: fetched once, checked, and nothing else is written."""
 
 import hashlib
+import sys
 import threading
 import zipfile
 from dataclasses import replace
@@ -124,6 +125,15 @@ def test_a_member_with_another_content_is_refused(site: Path, tmp_path: Path, mo
     monkeypatch.setitem(ARCHIVES, "two-parts", replace(published, downloads=(plain, wrong)))
     with pytest.raises(ValueError, match=r"'x' in .*packed\.zip' has not its published MD5: delete it and fetch again"):
         fetch("two-parts", tmp_path, progress=False)
+
+
+def test_looking_where_the_variable_says_needs_no_downloader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)  # as where it is not installed
+    monkeypatch.setenv("CLASSWISE_DATA", str(tmp_path))
+    assert default_folder("svhn").is_relative_to(tmp_path)
+    monkeypatch.delenv("CLASSWISE_DATA")
+    with pytest.raises(ImportError):
+        default_folder("svhn")
 
 
 def test_what_can_be_fetched_is_complete():

@@ -12,8 +12,10 @@ from scipy.stats import norm
 
 import classwise as cw
 from classwise.data import ClassData, GaussianPairData, KnownTruth, load
+from classwise.data.known_truth import warn_beyond
 from classwise.data.split import Split
 from classwise.metrics.intervals import simultaneous
+from classwise.threat import ThreatModel
 
 FRL = GaussianPairData(eta=0.5, d=10, ratio=2.0, sigma=1.0)
 FRL_V1 = GaussianPairData(eta=0.1, d=100, gamma=1.0, m=4, ratio=2.0, sigma=1.5)
@@ -257,3 +259,13 @@ def test_training_and_audits_beyond_the_room_say_so(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cw.audit(run, threat=[cw.linf(largest), cw.l2(1.0)], attacks="fgsm", progress=cw.progress.Silent())
+
+
+def test_radii_of_channels_reach_as_far_as_the_largest() -> None:
+    source = GaussianPairData()
+    largest = source.room * source.unit
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_beyond(source, [ThreatModel(radius=2 * largest, channels=(0.5,))])
+    with pytest.warns(UserWarning, match="leave room for attacks up to"):
+        warn_beyond(source, [ThreatModel(radius=0.5 * largest, channels=(0.5, 3.0))])

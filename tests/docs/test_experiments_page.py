@@ -24,8 +24,9 @@ def test_every_experiment_is_there_with_all_that_is_known(name: str) -> None:
     assert cells[5] == str(len(found.trainings()))
     assert bool(cells[6]) == bool(found.picture)
     assert f"- `{name}`: {found.source}" in PAGE
+    part = PAGE.partition(f"\n## {make_experiments.PAPERS[found.paper]}\n")[2].partition("\n## ")[0]
     for sentence in found.assumed:
-        (line,) = [each for each in PAGE.splitlines() if each.startswith(f"- {sentence} (")]
+        (line,) = [each for each in part.splitlines() if each.startswith(f"- {sentence} (")]
         assert f"`{name}`" in line or line.endswith("(all)")
 
 
@@ -35,8 +36,9 @@ def test_no_more_cells_are_called_printed_than_the_paper_has(name: str) -> None:
     legible = {
         (cell.row, cell.column) for cell in published.cells(found.paper) if cell.table == found.table and cell.legible
     }
-    shown = {(row.name, column.name) for row, column in found.cells() if row.printed and column.printed}
-    assert make_experiments.printed(found) == len(legible & shown)
+    shown = [found.place(row, column) for row, column in found.cells()]
+    assert make_experiments.printed(found) == sum(place in legible for place in shown)
+    assert all(place in legible for each in found.prose for place in [(each.told_of, each.quantity)])
 
 
 def test_papers_have_a_heading_each() -> None:

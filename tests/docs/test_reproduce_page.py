@@ -87,7 +87,7 @@ def test_the_rule_is_the_one_in_force() -> None:
     [
         ([49.0] * 3, CELL, "small", "%", "other size (small)", "the size is not `paper`"),
         ([49.0] * 2, CELL, "paper", "%", "2 of 3 seeds", "fewer than 3 seeds"),
-        ([40.0, 49.0, 58.0], CELL, "paper", "%", "interval too wide", "the interval is wider"),
+        ([40.0, 49.0, 58.0], CELL, "paper", "%", "interval too wide", "an interval that is wider"),
         ([49.0] * 3, CELL, "paper", "s", "other machine", "the cell is a time"),
         ([49.0] * 3, None, "paper", "%", "not in the paper", "the paper has no such cell"),
         ([], CELL, "paper", "%", "not measured", "nothing was measured"),

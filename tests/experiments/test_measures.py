@@ -81,9 +81,11 @@ def test_time_is_the_median_without_the_first_epoch() -> None:
     assert Timed().value(HISTORY[:1]) == 9.0
 
 
-def entry(robust: list[float], policy: dict[str, list[float]] | None = None, n: tuple[int, ...] = (10, 30)) -> dict:
+def entry(
+    robust: list[float], policy: dict[str, list[float]] | None = None, n: tuple[int, ...] = (10, 30), lr: float = 0.1
+) -> dict:
     tables = {"raw": {"n": list(n), "clean": [0.9, 0.9], "robust": robust}}
-    return {"validation": tables, "policy": policy or {}, "seconds": {"train": 1.0}}
+    return {"validation": tables, "policy": policy or {}, "seconds": {"train": 1.0}, "lr": lr}
 
 
 NOTED = [
@@ -131,6 +133,16 @@ def test_jumps_and_falls() -> None:
     assert Fall("robust", "worst", weights="averaged").value(late) == pytest.approx(20 - 10)
     with pytest.raises(AssertionError, match="does not fall"):
         Fall("robust", "deviation")
+
+
+def test_a_jump_at_a_drop_of_the_learning_rate_does_not_count() -> None:
+    """Worst class 10, 12, 40, 43 %: the change of 28 points comes with the lower rate."""
+    history = [entry([each, 0.5], lr=lr) for each, lr in ((0.10, 0.1), (0.12, 0.1), (0.40, 0.01), (0.43, 0.01))]
+    jump = Jump("robust")
+    assert jump.value(history) == pytest.approx((2 + 3) / 2)
+    assert jump.curve(history)[1:] == pytest.approx([2, 28, 3])
+    assert Jump("robust", begin=0.5).value(history) == pytest.approx(3)
+    assert math.isnan(jump.value([{**each, "lr": number} for number, each in enumerate(history)]))
 
 
 def certified(enough: float = 0.0) -> CertifyResult:

@@ -20,8 +20,8 @@ from classwise.progress import Silent
 from classwise.published import cells
 from classwise.training import TrainConfig
 
-CELLS = {"mixup-table1": 80}
-"""Ten rows (three radii of standardised images, two of pixels; two methods), four figures under two attacks."""
+CELLS = {"mixup-table1": 112}
+"""Fourteen rows (three radii of standardised images, four of pixels; two methods), four figures under two attacks."""
 MADE = {each.name: each for each in experiments()}
 TABLE = MADE["mixup-table1"]
 
@@ -51,7 +51,7 @@ def test_every_legible_number_has_its_cell() -> None:
 def test_trainings_say_what_the_text_says() -> None:
     """Section III: network, optimiser, rate, batches, epochs, one step; each pair differs in the mixing alone."""
     found = configs(TABLE)
-    assert len(found) == 10
+    assert len(found) == 14
     for name, config in found.items():
         assert (config.model.registered_name, config.model.depth) == ("resnet-cifar", 20)
         assert (config.optimizer.registered_name, config.optimizer.lr) == ("adam", 0.001)
@@ -74,12 +74,25 @@ def test_a_row_is_attacked_as_it_was_trained() -> None:
         threats.add(str(column.measure.threat))
         assert ("of pixels" in row.name) == column.measure.threat.plain
     deviations = "x (0.2023, 0.1994, 0.201), no box"
-    assert threats == {"linf 0.06", "linf 0.3", *(f"linf {radius} {deviations}" for radius in ("0.1", "0.2", "0.3"))}
+    pixels = {f"linf {radius}" for radius in ("0.02", "0.04", "0.06", "0.3")}
+    assert threats == pixels | {f"linf {radius} {deviations}" for radius in ("0.1", "0.2", "0.3")}
+    for radius, in_pixels in (("0.1", 0.02), ("0.2", 0.04), ("0.3", 0.06)):
+        assert float(radius) * sum(DEVIATIONS) / 3 == pytest.approx(in_pixels, rel=0.01)
 
 
 def test_assumed_says_what_the_paper_does_not() -> None:
     told = " ".join(TABLE.assumed)
-    for word in ("radii", "space", "shares", "seeds", "checkpoint", "contradicts itself", "mixtures", "clean error"):
+    for word in (
+        "radii",
+        "space",
+        "shares",
+        "seeds",
+        "checkpoint",
+        "contradicts itself",
+        "mixtures",
+        "clean error",
+        "theorems 3 and 4",
+    ):
         assert word in told
     # The largest deviation of ten numbers in [0, m], divided by nine, is m / 2 * sqrt(10 / 9).
     assert [round(worst / 2 * (10 / 9) ** 0.5, 1) for worst in (12.7, 3.8)] == [6.7, 2.0]
@@ -128,7 +141,7 @@ def test_the_form_ends_in_its_table(carried_out: tuple[Plan, Outcome]) -> None:
         lines = list(csv.DictReader(file))
     assert len({(line["row"], line["column"]) for line in lines}) == len(lines) == CELLS["mixup-table1"]
     assert {line["verdict"] for line in lines} == {"cannot say"}
-    assert "80 cells: 0 agrees, 0 differs, 80 cannot say." in table_text(made, outcome.values)
+    assert "112 cells: 0 agrees, 0 differs, 112 cannot say." in table_text(made, outcome.values)
     for row in made.experiment.rows:
         figures = {column.name: found[0] for (other, column), found in outcome.values.items() if other == row}
         for attack in ("", " under PGD-20"):
@@ -164,5 +177,5 @@ def test_its_commands_ask_for_the_same_audits(
         assert (said.outcomes.prediction == known.outcomes.prediction).all()
         assert Run(made.folder(name)).config.threat == said.plan.threats[0]
     folders = {audit_folder(made, made.networks[0], each) for network in made.networks for each in network.audits}
-    assert len(folders) == 10
+    assert len(folders) == 14
     capsys.readouterr()

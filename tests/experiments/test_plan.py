@@ -120,7 +120,7 @@ def understood(line: str, monkeypatch: pytest.MonkeyPatch) -> tuple[TrainConfig,
     assert program == "classwise"
     seen = []
     module = {"train": train, "finetune": finetune}[verb]
-    monkeypatch.setattr(module, "carry_out", lambda config, out, parts, dry_run: seen.append((config, out)))
+    monkeypatch.setattr(module, "carry_out", lambda config, out, *_: seen.append((config, out)))
     assert module.main(words) == 0
     return seen[0]
 

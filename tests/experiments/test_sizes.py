@@ -59,6 +59,37 @@ def test_epochs_move_in_proportion_and_lists_keep_their_order() -> None:
     assert (inner[0].decay_epochs, inner[1].begin) == ((4, 8, 12), 6)
 
 
+def total(policy: typing.Any, field: str, epochs: int) -> float:
+    """Sum over the updates of a training of a rate that decays, computed epoch by epoch."""
+    rates = (
+        getattr(policy, field) * policy.rate_decay ** sum(epoch >= drop for drop in policy.decay_epochs)
+        for epoch in range(epochs)
+    )
+    return sum(rates)
+
+
+def test_what_accumulates_over_epochs_moves_faster_in_fewer_of_them() -> None:
+    """Rates of FRL over training: 40 x 0.05 x 1.11 in 120 epochs of the text, and as much in 30 and about as much in 20."""
+    whole = recipe("frl-rmrw").policy.members
+    for change, tolerance in ((short, 1e-5), (small, 0.05)):
+        members = change(recipe("frl-rmrw")).policy.members
+        epochs = change(recipe("frl-rmrw")).epochs
+        for before, after, field in zip(
+            (whole[0], *whole), (members[0], *members), ("rate_clean", "rate_boundary", "rate"), strict=True
+        ):
+            assert total(before, field, 120) == pytest.approx(40 * 0.05 * 1.11)
+            assert total(after, field, epochs) == pytest.approx(40 * 0.05 * 1.11, rel=tolerance)
+    assert (members[0].rate_decay, members[0].cap, members[0].slack_clean) == (0.1, 0.5, 0.05)
+    wat = TRAININGS["wat-trades"]
+    assert small(wat).policy.rate == pytest.approx(wat.policy.rate * wat.epochs / 20)
+    alone = recipe("baseline-reweight")
+    assert short(alone).policy.rate == pytest.approx(4 * alone.policy.rate)
+    assert small(small(wat)).policy == small(wat).policy
+    no_clean = ConstraintReweight(rate_clean=0.0)
+    assert at_epochs(recipe("frl-rw", policy=no_clean), 12).policy.rate_clean == 0
+    assert small(recipe("faal-at-scratch")).optimizer == replace(recipe("faal-at-scratch").optimizer, lr=0.04)
+
+
 def test_a_short_training_keeps_its_epochs() -> None:
     for change in (small, short):
         tuned = change(recipe("faal-at"))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from classwise.experiments.verdict import interval, judge, order, printed
+from classwise.experiments.verdict import RULE, interval, judge, order, printed
 from classwise.published import Cell
 
 VALUES = [50.0, 51.0, 52.0]
@@ -71,6 +71,10 @@ def test_where_nothing_can_be_said(values: list, what: Cell | None, size: str, u
 
 def test_a_wide_interval_can_still_differ() -> None:
     assert judge([48.0, 50.0, 55.0], cell("90.0"), "paper").word == "differs"
+    assert (
+        "A number outside, after half a unit of its last digit is allowed for, differs; one inside agrees, unless"
+        in RULE
+    )
 
 
 def test_runs_that_the_paper_averages_narrow_the_interval() -> None:

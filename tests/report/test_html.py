@@ -8,10 +8,12 @@ import pytest
 import torch
 import yaml
 
+from classwise.configuration import to_yaml
 from classwise.evaluation import compare_audits
 from classwise.report.html import write_report
 from classwise.runs import RunDirectory, checkpoints
-from classwise.threat import linf
+from classwise.threat import ThreatModel, linf
+from classwise.training import TrainConfig
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 NASTY = ("<script>alert(1)</script>", "a & \"b\" 'c'", "_d", "</svg><img src=x>")
@@ -220,6 +222,16 @@ def test_a_run_without_audit_says_so(make_run, read):
     text = read(audits=[], runs=[make_run()]).text
     assert "Not audited on test images yet" in text
     assert "digits/validation, n = 200, linf 8/255, pgd-10, seed 0, validation fp32" in text
+
+
+def test_the_form_of_the_ball_is_told(make_run, read):
+    run = make_run()
+    threat = ThreatModel(radius="0.3", channels=(0.25, 0.5), box=False)
+    config = TrainConfig(threat=threat, validation_radius="0.4")
+    (run.path / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    assert (
+        "n = 200, linf 0.4 x (0.25, 0.5), no box, pgd-10, seed 0, validation fp32" in read(audits=[], runs=[run]).text
+    )
 
 
 def test_a_run_before_its_first_epoch(make_run, read):

@@ -16,7 +16,7 @@ from classwise.evaluation.sanity.strength import (
     radii_in_audit,
 )
 from classwise.evaluation.sanity.trials import larger, to_grey
-from classwise.threat import l1, l2, linf
+from classwise.threat import ThreatModel, l1, l2, linf
 
 
 def withstood(*runs: tuple[int, bool]) -> Any:
@@ -132,6 +132,9 @@ def test_the_radii_of_an_audit_are_compared_in_their_order_and_norm() -> None:
     assert found is not None
     assert found.verdict == "fail"
     assert radii_in_audit(outcomes(by_radius), [linf("0.2"), l2("1"), l1("1")]) is None
+    found = radii_in_audit(outcomes(by_radius[:2]), [ThreatModel(radius=r, channels=(0.2,), box=False) for r in (2, 1)])
+    assert found is not None
+    assert "0, 20 withstand linf 1, 2 x (0.2), no box" in found.sentence
 
 
 def test_radii_that_are_tried() -> None:

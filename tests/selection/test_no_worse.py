@@ -1,5 +1,6 @@
 """A repair that makes the weakest class worse is not handed out: the guard, what it records, and all who read its choice."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from classwise.cli import run as command
 from classwise.cli.show import run_summary
 from classwise.configuration import replace
 from classwise.data import Split
+from classwise.lift import Lift
 from classwise.metrics import ClassTable
 from classwise.metrics.class_table import class_table, table_of_fractions
 from classwise.models import Linear
@@ -235,15 +237,71 @@ def test_a_killed_run_chooses_as_one_that_was_left_alone(rate: float, start: Run
 
 
 @QUIET
+def test_a_repair_that_an_earlier_version_began_is_gone_on_with(start: Run, tmp_path: Path) -> None:
+    """Its checkpoints know nothing of the start's table; its history does, and without that it says so."""
+    fields = {"selection": BestSum(), "averaging": EpochEMA(decay=0.5)}
+    whole = repaired(start, tmp_path / "whole", **fields)
+    with pytest.raises(Stop):
+        repaired(start, tmp_path / "parts", progress=StopAfter(whole.history[0]["step"]), **fields)
+    shelf = Run(tmp_path / "parts").directory.checkpoints
+    for folder in map(shelf.path, shelf.numbers()):
+        found = checkpoints.load(folder)
+        state = {name: value for name, value in found.state.items() if name not in ("start", "trained")}
+        meta = {name: value for name, value in found.meta.items() if name not in ("format", "sha256", "seal")}
+        checkpoints.save(folder, checkpoints.Checkpoint(found.model, found.averaged, state, meta))
+    shutil.copytree(tmp_path / "parts", tmp_path / "lost")
+    log = tmp_path / "lost" / "events.jsonl"
+    log.write_text("".join(line for line in log.read_text().splitlines(True) if '"event": "start"' not in line))
+    parts = repaired(start, tmp_path / "parts", **fields)
+    assert parts.directory.status["selected"] == whole.directory.status["selected"]
+    assert same(parts, whole)
+    assert parts.lift is not None
+    with pytest.raises(ValueError, match="no longer tells how the start did"):
+        repaired(start, tmp_path / "lost", **fields)
+
+
+def lift(before: ClassTable, after: ClassTable, is_start: bool = False) -> Lift:
+    return Lift(before, after, is_start, None)
+
+
+def test_only_a_lift_is_a_success() -> None:
+    before = table(0.5, 0.25, 0.75)
+    assert lift(before, table(0.3, 0.9, 0.9)).is_success
+    even = lift(before, table(0.25, 0.5, 0.75))
+    assert (even.is_success, even.points) == (False, 0)
+    assert "neither lifted nor made worse" in even.told()
+    assert not lift(before, table(0.9, 0.2, 0.9)).is_success
+    assert not lift(before, before, is_start=True).is_success
+
+
+def test_class_names_do_not_run_into_figures_and_intervals_say_of_how_many_images_they_are() -> None:
+    fractions = {"n": [40, 60, 50], "clean": [1.0] * 3, "robust": [0.5, 0.0, 0.5]}
+    before = table_of_fractions(fractions, ("0", "1", "2"))
+    after = table_of_fractions(fractions | {"robust": [0.25, 0.5, 0.5]}, ("0", "1", "2"))
+    assert (
+        lift(before, after)
+        .told()
+        .startswith(
+            f"Weakest class under attack, 150 validation images: at the start class 1 at {before.worst} (n = 60), "
+            f"now class 0 at {after.worst} (n = 40): lifted by 25.0 points."
+        )
+    )
+
+
+@QUIET
 def test_all_who_read_a_checkpoint_read_the_start(start: Run, tmp_path: Path) -> None:
     run = repaired(start, tmp_path / "run", **HARM)
-    words = "after epoch 0; the start itself, since nothing was repaired"
+    words = "the start's weights, since nothing was repaired"
     before, after = (each.audit(attacks="pgd-2", progress=Silent()) for each in (start, run))
-    assert after.plan.model == f"run (raw weights, {words})"
+    assert after.plan.model == f"run ({words})"
     assert after.outcomes.prediction.tolist() == before.outcomes.prediction.tolist()
     assert words in str(cw.compare(before, after))
     by_path = cw.audit(run.path, data(), attacks="pgd-2", progress=Silent())
-    assert words in by_path.plan.model
+    assert by_path.plan.model == after.plan.model
+    lifted = repaired(start, tmp_path / "lifted", optimizer=SGD(lr=0.001), selection=BestSum())
+    begun = lifted.audit(checkpoint="start", attacks="pgd-2", progress=Silent())
+    assert begun.plan.model == "lifted (the start's weights)"
+    assert begun.outcomes.prediction.tolist() == before.outcomes.prediction.tolist()
     cw.export(run, tmp_path / "exported")
     assert "nothing was repaired" in read_facts(tmp_path / "exported")["weights"]["which"]
     page = run.report().read_text(encoding="utf-8")

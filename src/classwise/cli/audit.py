@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import tyro
@@ -56,10 +56,12 @@ class Flags:
     radius: tuple[Radius, ...] = ()
     """One or several radii, such as 8/255; default: that of the run, or 8/255."""
     channels: tuple[float, ...] = ()
-    """Only for linf: factors of the radius, one for each channel. With deviations of channels the radius is one of standardised
-    images."""
-    box: bool = True
-    """Whether perturbed images stay in the range [0, 1]; --no-box only for linf."""
+    """Only for linf: factors of the radius, one for each channel; 1: none, whatever the run has. With deviations of channels
+    the radius is one of standardised images. Default: those of the run, where the norm is its own."""
+    box: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Keep perturbed images in the range [0, 1]; default: as the run has it, where the norm is its own, or yes."""
+    no_box: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Let perturbed images leave that range; only for linf."""
     attacks: str = "pgd-20"
     """A suite (quick, standard, plus), an attack (pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, fab-t, square, …), or several
     joined by +, whose worst case counts. standard is AutoAttack's standard version."""
@@ -204,12 +206,15 @@ def _planned(flags: Flags, width: float) -> str:
 
 
 def _threats(flags: Flags, default: ThreatModel) -> list[ThreatModel]:
-    """One threat model for each radius asked for."""
+    """One threat model for each radius asked for, of the run's own form where the norm is its own and nothing else is said."""
     norm = flags.norm or default.norm
     if not flags.radius and norm != default.norm:
         raise ValueError(f"--norm {norm} needs a --radius: the default {default.radius} is meant for {default.norm}")
-    kept = default if flags.norm is None else ThreatModel()
-    channels, box = flags.channels or kept.channels, kept.box and flags.box
+    if flags.box and flags.no_box:
+        raise ValueError("--box and --no-box contradict each other: give one of them")
+    kept = default if norm == default.norm else ThreatModel()
+    channels = () if set(flags.channels) == {1.0} else flags.channels or kept.channels
+    box = not flags.no_box and (kept.box or flags.box)
     radii = flags.radius or (default.radius,)
     return [ThreatModel(norm=norm, radius=radius, channels=channels, box=box) for radius in radii]
 

@@ -31,7 +31,8 @@ class Flags:
 
     What describes the problem (data, network, radius, …) comes from the run the model belongs to, what describes the
     method from the recipe; flags come last. Exit code 4 where nothing was repaired on validation images: the start itself is
-    handed out (as the recipes that guard it do, --use selection=no-worse), or the weakest class is weaker than before.
+    handed out (as the recipes that guard it do, --use selection=no-worse), or the weakest class is as weak as before, or
+    weaker.
     """
 
     model: tyro.conf.Positional[Path]

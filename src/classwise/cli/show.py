@@ -86,5 +86,5 @@ def _validation(table: dict[str, list[float]], names: tuple[str, ...]) -> str:
     worst = min(range(len(robust)), key=robust.__getitem__)
     return (
         f"on {int(sum(table['n']))} validation images: clean {100 * sum(clean) / len(clean):.1f} %, "
-        f"robust {100 * sum(robust) / len(robust):.1f} %, weakest class {names[worst]} {100 * robust[worst]:.1f} %."
+        f"robust {100 * sum(robust) / len(robust):.1f} %, weakest class {names[worst]} at {100 * robust[worst]:.1f} %."
     )

@@ -35,6 +35,8 @@ class Flags:
     """Folder of the data set's official files; the same as --data.folder."""
     dry_run: bool = False
     """Print the resolved configuration and an estimate of steps and time, and stop."""
+    track: tuple[str, ...] = ()
+    """Trackers that the log is sent to meanwhile: tensorboard, tensorboard:FOLDER, mlflow, mlflow:URI."""
 
 
 def main(arguments: list[str]) -> int:
@@ -49,7 +51,8 @@ def main(arguments: list[str]) -> int:
         out=Path("runs") / (config.recipe or "run"),
     )
     flags = parse(Flags, "train", arguments, default)
-    run = carry_out(with_data_dir(flags.config.plain(), flags.data_dir), flags.out, parts, flags.dry_run)
+    config = with_data_dir(flags.config.plain(), flags.data_dir)
+    run = carry_out(config, flags.out, parts, flags.dry_run, flags.track)
     if run is not None:
         print(run_summary(run))
     return 0

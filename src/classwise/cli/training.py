@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from classwise import api
@@ -27,8 +28,8 @@ def with_data_dir(config: TrainConfig, folder: Path | None) -> TrainConfig:
     return replace(config, data=replace(config.data, folder=absolute))
 
 
-def carry_out(config: TrainConfig, out: Path, parts: Parts, dry_run: bool) -> Run | None:
-    """Train, or print what would be done (which gives None)."""
+def carry_out(config: TrainConfig, out: Path, parts: Parts, dry_run: bool, track: Sequence[str] = ()) -> Run | None:
+    """Train, its log sent to trackers meanwhile, or print what would be done (which gives None)."""
     if dry_run:
         from classwise.training.estimate import estimate
 
@@ -37,4 +38,9 @@ def carry_out(config: TrainConfig, out: Path, parts: Parts, dry_run: bool) -> Ru
         return None
     if RunDirectory(out).status["state"] == "finished":
         print(f"The run in {out} is finished: nothing is trained.")
-    return api.train(config, out, plugins=parts.plugin)
+    if not track:
+        return api.train(config, out, plugins=parts.plugin)
+    from classwise.trackers import tracking
+
+    with tracking(out, track):
+        return api.train(config, out, plugins=parts.plugin)

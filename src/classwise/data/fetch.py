@@ -134,9 +134,12 @@ def _published(name: str) -> Published:
 
 
 def _cache() -> Path:
+    named = os.environ.get("CLASSWISE_DATA")
+    if named:  # looking there needs nothing that only downloads need
+        return Path(named).expanduser()
     import pooch
 
-    return Path(os.environ.get("CLASSWISE_DATA") or pooch.os_cache("classwise")).expanduser()
+    return Path(pooch.os_cache("classwise"))
 
 
 def _state(path: Path, md5: str) -> Literal["intact", "damaged", "missing"]:

@@ -208,6 +208,7 @@ def as_weights(weight: Floats, bias: Floats) -> LinearWeights:
 def warn_beyond(source: object, threats: Iterable[ThreatModel]) -> None:
     """Warn of attacks for which the exact errors of a data source no longer hold; other sources are passed over."""
     for threat in threats:
-        told = source.beyond(threat.radius) if isinstance(source, KnownTruth) and threat.norm == "linf" else ""
+        largest = Radius(threat.radius * max(threat.channels)) if threat.channels else threat.radius
+        told = source.beyond(largest) if isinstance(source, KnownTruth) and threat.norm == "linf" else ""
         if told:
             warnings.warn(f"{told}; give a smaller radius to compare with them", stacklevel=3)

@@ -57,8 +57,16 @@ class AuditPlan:
         return describe(self.attacks)
 
     def key(self) -> str:
-        """Short digest of the plan, for folder names."""
-        return hashlib.sha256(json.dumps(to_plain(self), sort_keys=True).encode()).hexdigest()[:8]
+        """Short digest of the plan, for folder names.
+
+        What threat models had not from the first is left out where it has its default, so that earlier audits are found.
+        """
+        plain = to_plain(self)
+        for threat, written in zip(self.threats, plain["threats"], strict=True):
+            for name, default in (("channels", ()), ("box", True)):
+                if getattr(threat, name) == default:
+                    del written[name]
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def plan_audit(

@@ -87,6 +87,23 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Prose:
+    """A number that a paper prints in its text about a figure, and the cell of ours that it is put beside.
+
+    Args:
+        row: Name of our row.
+        column: Name of our column.
+        told_of: The row of the stored cell, such as "text: PGD adversarial training, class cat".
+        quantity: The column of the stored cell.
+    """
+
+    row: str
+    column: str
+    told_of: str
+    quantity: str
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A table or a figure of a paper.
 
@@ -103,6 +120,8 @@ class Experiment:
         picture: What is drawn beside the table: bars of every class for each row, the class accuracies of each row in
             decreasing order, the course of each column that has one over epochs, each column over the rows of a sweep,
             the certified accuracy of every class over radii, or the class knobs of each row over epochs.
+        prose: Numbers of the paper's text that are compared as those of a table are. What the text prints beyond them is
+            listed below the table.
     """
 
     name: str
@@ -115,6 +134,7 @@ class Experiment:
     columns: tuple[Column, ...]
     paper_runs: int = 1
     picture: Literal["", "bars", "sorted", "curves", "sweep", "certified", "knobs"] = ""
+    prose: tuple[Prose, ...] = ()
 
     def __post_init__(self) -> None:
         seen = [(row.name, row.block) for row in self.rows]
@@ -148,11 +168,26 @@ class Experiment:
         return "points" if row.minus is not None and column.measure.unit == "%" else column.measure.unit
 
     def printed(self, row: Row, column: Column) -> Cell | None:
-        """What the paper has in a cell; None where it has no such cell."""
-        if not (row.printed and column.printed):
-            return None
-        found = [each for each in cells(self.paper, self.table) if (each.row, each.column) == (row.name, column.name)]
+        """What the paper has in a cell, in its table or in its text; None where it has no such cell."""
+        place = self.place(row, column)
+        found = [each for each in self._stored() if (each.row, each.column) == place]
         return found[0] if found else None
+
+    def place(self, row: Row, column: Column) -> tuple[str, str] | None:
+        """Row and column under which the number of a cell would be stored; None where the paper has nothing there."""
+        for each in self.prose:
+            if (each.row, each.column) == (row.name, column.name):
+                return each.told_of, each.quantity
+        return (row.name, column.name) if row.printed and column.printed else None
+
+    def only_told(self) -> tuple[Cell, ...]:
+        """Legible numbers of the paper's text about this table or figure that no cell is compared with."""
+        compared = {self.place(row, column) for row, column in self.cells()}
+        return tuple(
+            each
+            for each in self._stored()
+            if each.row.startswith("text") and each.legible and (each.row, each.column) not in compared
+        )
 
     def only(self, patterns: Sequence[str]) -> Experiment:
         """The experiment with the rows that match one of the patterns (``*`` for anything, in any case); () for all.
@@ -169,6 +204,10 @@ class Experiment:
                     f"{self.name} has no row {pattern!r}{did_you_mean(pattern, names)}; its rows: {'; '.join(dict.fromkeys(names))}"
                 )
         return replace(self, rows=tuple(row for row in self.rows if any(_matches(row.name, each) for each in patterns)))
+
+    def _stored(self) -> tuple[Cell, ...]:
+        """What is stored of the table or figure; of most pictures that is nothing."""
+        return tuple(each for each in cells(self.paper) if each.table == self.table)
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -100,6 +100,9 @@ class Violation:
 class Jump:
     """How much a figure of the validation passes jumps: its mean absolute change between adjacent epochs, in points.
 
+    Epochs with another learning rate than the one before do not count, since such a change moves every figure (CFA, section
+    3.3: "except when the learning rate decays"); the curve shows them.
+
     Args:
         of: Clean or robust accuracy.
         figure: As for :class:`Followed`.
@@ -124,8 +127,11 @@ class Jump:
         return [nan, *(abs(after - before) for before, after in pairwise(values))]
 
     def value(self, history: History) -> float:
-        """Mean of the curve over the epochs asked for; nan where there is no change to speak of."""
-        return _mean_within(self.curve(history), self.begin, self.end, skip=True)
+        """Mean of the curve over the epochs asked for; nan where there is no change to speak of at a constant rate."""
+        rates = [float(entry["lr"]) for entry in history]
+        same = [True, *(after == before for before, after in pairwise(rates))]
+        curve = [each if kept else nan for each, kept in zip(self.curve(history), same, strict=True)]
+        return _mean_within(curve, self.begin, self.end, skip=True)
 
 
 @dataclass(frozen=True)

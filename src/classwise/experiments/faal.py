@@ -77,6 +77,7 @@ def table2() -> Experiment:
         assumed=(
             SCRATCH_ASSUMED,
             "The settings of CFA and WAT are not said: CFA as its paper prints it, WAT as its code has it.",
+            "The printed rows of CFA are the best ones of CFA's table 1, which are means of five runs; they are compared as one.",
             SELECTED,
             "Rows with AWP (gamma 0.005) are ours: the paper fine-tunes with AWP but trains from scratch without.",
         ),

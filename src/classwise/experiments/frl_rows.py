@@ -15,7 +15,7 @@ from classwise.objectives import Trades
 from classwise.policies import ClassPolicy, Combined, ConstraintRemargin, ConstraintReweight
 from classwise.radius import Radius
 from classwise.recipes import cifar10, frl
-from classwise.selection import BestSum
+from classwise.selection import BestSum, Last
 from classwise.threat import ThreatModel
 from classwise.training import TrainConfig
 
@@ -23,6 +23,16 @@ Method = Literal["Reweight", "Remargin", "Reweight+Remargin"]
 """The three options of FRL."""
 CROP_FLIP = CropFlip()
 METHODS: tuple[Method, ...] = ("Reweight", "Remargin", "Reweight+Remargin")
+TRAINED = (
+    "Momentum 0.9, weight decay 5e-4 and batches of 128 are usual; the paper names none.",
+    "Attacks in training take ten steps of a quarter of the radius; the paper does not say.",
+    "Networks that start from nothing count after the last epoch: the ICML text reports errors of the trained model.",
+)
+"""Assumed of all trainings of both papers."""
+CHOSEN = (
+    "Which epoch of a repair counts is not said: that with the highest sum of average and worst-class robust accuracy on "
+    "validation images."
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,8 @@ class Problem:
     """What the trainings of a table have in common.
 
     All of them hold out the 300 images of each class that FRL judges by, also the networks that it starts from, so that
-    nothing is judged by images that it was trained on.
+    nothing is judged by images that it was trained on. The network after the last epoch counts: the ICML text trains "for
+    200 epochs" and reports "the trained model's" errors.
 
     Args:
         name: Beginning of the names of the trainings, unique in both papers.
@@ -66,6 +77,7 @@ class Problem:
             model=self.model,
             threat=self.threat,
             augmentation=self.augmentation,
+            selection=Last(),
         )
         return Training(f"{self.name}-{name}", changed)
 

@@ -6,9 +6,11 @@ from classwise.configuration import replace
 from classwise.data import CIFAR10, GTSRB, CropFlip, Split
 from classwise.data.cifar10 import CLASS_NAMES
 from classwise.data.gtsrb import LARGEST_17
-from classwise.experiments.base import Column, Experiment, Row, Training
+from classwise.experiments.base import Column, Experiment, Prose, Row, Training
 from classwise.experiments.frl_rows import (
+    CHOSEN,
     METHODS,
+    TRAINED,
     Problem,
     baseline_reweight,
     class_columns,
@@ -32,11 +34,10 @@ CIFAR = {
 SIGNS17 = Problem("frl-v1-signs17", GTSRB(classes=LARGEST_17), CNN4(), SIGNS, WITHOUT_FLIPS)
 SIGNS43 = Problem("frl-v1-signs43", GTSRB(), CNN3(), SIGNS, WITHOUT_FLIPS)
 
-SCHEDULE = "Epochs, learning rate and batch size are not said: 200 epochs from 0.1 as in the ICML text, batches of 128."
-EVALUATION = (
-    "PGD has 20 steps, which this version does not say.",
-    "The checkpoint is chosen on validation images, of natural training it is the last.",
+SCHEDULE = (
+    "Epochs and learning rate are not said: 200 epochs from 0.1, divided by 10 at 100 and 150, as in the ICML text."
 )
+EVALUATION = ("PGD has 20 steps, which this version does not say.", *TRAINED)
 HELD_OUT = (
     "Every network holds out the 300 images of each class that the ICML text gives FRL, also where nothing is repaired."
 )
@@ -47,15 +48,23 @@ BETA = (
 REPAIRS = (
     HELD_OUT,
     "The repairs start from the row of PGD adversarial training; rates and 120 epochs are those of recipe frl-v1.",
-    "As algorithm 1 prints it, what moves weights and radii is the error minus tau, without the average; there is no limit.",
+    "As algorithm 1 prints it, what moves weights and radii is the error minus tau, without the average.",
+    "Radii have no limit. Weights do: one that would fall below 0 is 0, and the others are scaled back to mean 1.",
+    "Clean and boundary term count alike (beta 1), as in the sum of eq. 16; the text names no other weight.",
+    CHOSEN,
     "Training ends early once every constraint holds, as in algorithm 1; its constraints are relative to the average.",
     "The rule of the baseline is not printed: the ICML text raises the cost of the worst class, here to twice the others'.",
 )
 TRAFFIC = (
     "The layers of the network are not said: 3x3 convolutions, each followed by ReLU and 2x2 pooling, and a linear head.",
     "Augmentation is not said: random crops as on CIFAR-10, without flips, which would turn signs into other ones.",
-    "The learning rate is that of networks with batch normalisation, which these have not.",
+    "The learning rate is that of networks with batch normalisation, which these have not: 0.1 may train them to a constant.",
     "Training has the radius of the evaluation.",
+)
+
+
+FEW_SIGNS = (
+    "Each network holds out 5 % of each class, at least 20 images, which choose nothing: 300 is more than a class has."
 )
 
 
@@ -70,6 +79,7 @@ def figure1() -> Experiment:
     trained = _trained(CIFAR["ResNet18"])
     # Bars have five colours: the first and the sixth are of one network.
     natural, *robust = trained
+    pgd = robust[0]
     order = [*((title, USUAL) for title in trained), *((title, weak) for title in (*robust, natural))]
     columns = [class_columns("clean", CLASS_NAMES, "clean accuracy, {}", error=False, block="8/255", printed=False)]
     for threat in (USUAL, weak):
@@ -83,14 +93,22 @@ def figure1() -> Experiment:
         paper="frl-v1",
         table="figure1",
         shows="Accuracy of each class after natural, PGD and TRADES training of ResNet-18: clean, under PGD 8/255 and 4/255.",
-        source="Section 2; the networks are those of table 1. The picture has no numbers; those that the prose gives for cat "
-        "are the worst class of table 1.",
+        source="Section 2; the networks are those of table 1. The picture has no numbers: those of the prose stand beside cat "
+        "(they are the worst class of table 1), and those of the abstract beside automobile.",
         assumed=(SCHEDULE, HELD_OUT, BETA, *EVALUATION),
         rows=tuple(
             Row(f"{title}, PGD {threat.radius}", trained[title], block=str(threat.radius)) for title, threat in order
         ),
         columns=tuple(column for each in columns for column in each),
         picture="bars",
+        prose=tuple(
+            Prose(f"{pgd}, PGD 8/255", f"{ours}, {name}", f"{where}: {pgd}, class {name}", theirs)
+            for where, name in (("text", "cat"), ("text (abstract)", "automobile"))
+            for ours, theirs in (
+                ("clean accuracy", "clean accuracy"),
+                ("accuracy under PGD 8/255", "adversarial accuracy"),
+            )
+        ),
     )
 
 
@@ -174,6 +192,7 @@ def table5() -> Experiment:
         assumed=(
             SCHEDULE,
             *TRAFFIC,
+            FEW_SIGNS,
             *EVALUATION,
             "The weight of TRADES is not said: beta 2, as for ResNet-18 on CIFAR-10.",
         ),
@@ -220,7 +239,7 @@ def figure3() -> Experiment:
         table="figure3",
         shows="Accuracy of the 43 classes of GTSRB in decreasing order, after natural and after adversarial training.",
         source="Appendix A.2, as table 5, whose runs it shares where both have the same --out; the picture has no numbers.",
-        assumed=(SCHEDULE, *TRAFFIC, *EVALUATION, "Each curve is sorted on its own."),
+        assumed=(SCHEDULE, *TRAFFIC, FEW_SIGNS, *EVALUATION, "Each curve is sorted on its own."),
         rows=tuple(Row(title, training) for title, training in _on_all_signs().items() if title != "TRADES"),
         columns=tuple(
             Column(f"{title} accuracy, {words}", Audited(of, figure, "pgd-20", threat=SIGNS), printed=False)

@@ -25,6 +25,8 @@ BEGINS = ("begin", "start", "warmup")
 """Fields of components that hold the epoch in which something begins."""
 EPOCHS = ("drops", "decay_epochs", "budget_epochs", "stage_epochs")
 """Fields of components that hold a rising list of epochs."""
+RATES = ("rate", "rate_clean", "rate_boundary")
+"""Fields of class policies that hold how far an epoch moves what they accumulate over epochs."""
 DIGITS_SCALE = float(Radius(RADIUS)) / (8 / 255)
 """How much farther l_inf attacks may go on the digits than the papers' do on photographs."""
 RATE = 0.04
@@ -116,7 +118,8 @@ SIZES: dict[Budget, Size] = {
     "small": Size(
         "small",
         small,
-        "digits, a small CNN, at most 20 epochs, batches of 16, rates up to 0.04, half of CFA's threshold, quick for standard",
+        "digits, a small CNN, at most 20 epochs (class policies move as much faster as they are fewer), batches of 16, "
+        "learning rates up to 0.04, half of CFA's threshold, quick for standard",
         attacks={"standard": "quick"},
         scale=DIGITS_SCALE,
         every=4,
@@ -125,7 +128,7 @@ SIZES: dict[Budget, Size] = {
     "short": Size(
         "short",
         short,
-        "at most 30 epochs, the first 100 test images of each class",
+        "at most 30 epochs (class policies move as much faster as they are fewer), the first 100 test images of each class",
         per_class=100,
         every=100,
         votes=10_000,
@@ -138,7 +141,9 @@ def at_epochs(config: TrainConfig, epochs: int) -> TrainConfig:
     """The same training in at most so many epochs.
 
     Every epoch that the configuration names moves in proportion. What begins late begins in the middle at the latest, so
-    that every mechanism acts in at least half of the epochs; lists of epochs keep their order.
+    that every mechanism acts in at least half of the epochs; lists of epochs keep their order. The rates of class policies
+    that accumulate something from epoch to epoch grow as the epochs become fewer, so that their sum over training stays
+    about what it was: at the paper's rates the weights of FRL would hardly leave 1 in a sixth of its epochs.
     """
     epochs = min(epochs, config.epochs)
     share = epochs / config.epochs
@@ -185,7 +190,7 @@ def _is_number(value: object) -> bool:
 
 
 def _moved(value: Any, share: float, epochs: int) -> Any:
-    """A component, or a tuple of them, with the epochs it names moved."""
+    """A component, or a tuple of them, with the epochs it names moved, and the rates of a policy adapted."""
     if isinstance(value, tuple):
         return tuple(_moved(each, share, epochs) for each in value)
     if not isinstance(value, Component):
@@ -197,6 +202,8 @@ def _moved(value: Any, share: float, epochs: int) -> Any:
         elif name in EPOCHS:
             latest = epochs // 2 if name == "stage_epochs" else epochs
             changes[name] = _rising(each, share, latest)
+        elif name in RATES and isinstance(value, ClassPolicy) and share < 1:
+            changes[name] = float(f"{each / share:.6g}")
         elif isinstance(each, Component) or (isinstance(each, tuple) and any(isinstance(x, Component) for x in each)):
             changes[name] = _moved(each, share, epochs)
     return replace(value, **changes) if changes else value

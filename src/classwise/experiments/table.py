@@ -9,7 +9,8 @@ from typing import Any
 
 from classwise.experiments.base import Column, Row
 from classwise.experiments.carry_out import Values
-from classwise.experiments.measures import Certified, Measure, Timed
+from classwise.experiments.measures import Measure, Timed
+from classwise.experiments.notes import notes
 from classwise.experiments.plan import Plan
 from classwise.experiments.verdict import RULE, Verdict, judge, order, printed
 from classwise.report.phrasing import ABSENT
@@ -98,15 +99,7 @@ def _heading(made: Plan) -> str:
 def _notes(made: Plan, values: Values, cells: Sequence[dict[str, Any]]) -> list[str]:
     words = [each["verdict"] for each in cells]
     counts = ", ".join(f"{words.count(word)} {word}" for word in ("agrees", "differs", "cannot say"))
-    left = [f"Left out: {name} ({reason})." for name, reason in made.left_out.items()]
-    assumed = [f"Assumed: {each}" for each in made.experiment.assumed]
-    measures = [column.measure for column in made.experiment.columns]
-    if made.size.name == "small" and any(_figure(each) == "class" for each in measures):
-        assumed.append("Columns of classes are the digits of the same number: the first class is 0.")
-    if any(isinstance(each, Certified) for each in measures):
-        count = "Every test image" if made.size.every == 1 else f"One in {made.size.every} test images of each class"
-        assumed.append(f"{count} is certified, from {made.size.votes} noisy copies.")
-    return [f"{len(cells)} cells: {counts}.", *orders(made, values), *left, *assumed, RULE]
+    return [f"{len(cells)} cells: {counts}.", *orders(made, values), *notes(made), RULE]
 
 
 def _figure(measure: Measure) -> str:

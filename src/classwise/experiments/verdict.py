@@ -24,10 +24,10 @@ SCALES = {"min": 60.0, "1": 100.0}
 RULE = (
     "Rule: the interval is the one in which the paper's number would lie in 95 % of cases if it came from runs like ours: "
     "mean over seeds ± t s sqrt(1/k + 1/n), with s the standard deviation over our n seeds, t Student's quantile with n - 1 "
-    "degrees of freedom and k the runs that the paper averages. A number inside, after half a unit of its last digit is "
-    "allowed for, agrees; one outside differs. "
-    f"With fewer than {SEEDS} seeds, an interval wider than {WIDEST:g} points to either side, another size, or times of "
-    "another machine, nothing can be said. Of cells that are all reproduced, one in twenty is still expected to differ."
+    "degrees of freedom and k the runs that the paper averages. A number outside, after half a unit of its last digit is "
+    f"allowed for, differs; one inside agrees, unless the interval is wider than {WIDEST:g} points to either side: then "
+    f"nothing can be said. Nor can it with fewer than {SEEDS} seeds, in another size, or of times of another machine. Of "
+    "cells that are all reproduced, one in twenty is still expected to differ."
 )
 
 

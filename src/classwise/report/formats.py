@@ -23,6 +23,8 @@ _LATEX = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "–": "--",
 }
 
 
@@ -105,9 +107,9 @@ def _markdown(result: AuditResult, radius: int) -> str:
 
 def _latex(result: AuditResult, radius: int) -> str:
     rows: Sequence[Row] = _shown(result, radius)
-    head = " & ".join(_escaped(name) for name in rows[0])
-    lines = [" & ".join(_escaped(str(cell)) for cell in row.values()) + r" \\" for row in rows]
-    caption = _escaped(_caption(result.plan.model, conditions(result.plan, result.plan.threats[radius])))
+    head = " & ".join(latex_escaped(name) for name in rows[0])
+    lines = [" & ".join(latex_escaped(str(cell)) for cell in row.values()) + r" \\" for row in rows]
+    caption = latex_escaped(_caption(result.plan.model, conditions(result.plan, result.plan.threats[radius])))
     return "\n".join(
         [
             f"% {_caption(result.plan.model, conditions(result.plan, result.plan.threats[radius]))}",
@@ -129,5 +131,6 @@ def _caption(model: str, held: str) -> str:
     return f"{model}: {held}"
 
 
-def _escaped(text: str) -> str:
+def latex_escaped(text: str) -> str:
+    """Text as LaTeX prints it."""
     return "".join(_LATEX.get(letter, letter) for letter in text)

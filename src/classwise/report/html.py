@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
+from classwise.configuration import from_plain
 from classwise.evaluation.compare import Comparison
 from classwise.evaluation.result import AuditResult
 from classwise.lift import lift_of
@@ -24,6 +25,7 @@ from classwise.runs.acted import action
 from classwise.runs.atomic import write_text
 from classwise.runs.checkpoints import read_meta
 from classwise.runs.repaired import told
+from classwise.threat import ThreatModel
 
 
 @dataclass(frozen=True)
@@ -250,12 +252,13 @@ def _selected(
 
 def _validation_conditions(config: Mapping[str, Any], events: Sequence[dict[str, Any]]) -> str:
     """What the figures of a run hold for, read from its configuration as plain text, without any plug-in."""
-    threat, attack = config.get("threat", {}), config.get("validation_attack", {})
-    radius = config.get("validation_radius") or threat.get("radius")
+    attack, written = config.get("validation_attack", {}), dict(config.get("threat", {}))
+    radius = config.get("validation_radius") or written.get("radius")
+    threat = from_plain(ThreatModel, written | ({"radius": radius} if radius else {}))
     steps = f"-{attack['steps']}" if "steps" in attack else ""
     counted = f", n = {sum(events[-1]['validation']['raw']['n'])}" if events else ""
     return (
-        f"{config.get('data', {}).get('name', 'data')}/validation{counted}, {threat.get('norm')} {radius}, "
+        f"{config.get('data', {}).get('name', 'data')}/validation{counted}, {threat}, "
         f"{attack.get('name')}{steps}, seed {config.get('seed')}, validation fp32, "
         f"training precision {config.get('hardware', {}).get('precision')}"
     )

@@ -20,6 +20,20 @@ def repaired_by(folder: Path) -> str:
     return f", repaired by {read_meta(folder)['repair']['name']}" if folder.name.endswith(REPAIRED) else ""
 
 
+def described(directory: RunDirectory, folder: Path, weights: str = "") -> str:
+    """Which weights a checkpoint holds, for the name of a model: "raw weights, after epoch 3", or "the start's weights".
+
+    Args:
+        directory: The run.
+        folder: The checkpoint.
+        weights: "raw weights", "averaged weights", or nothing.
+    """
+    if directory.checkpoints.pointed("start") is not None and folder.name == "0":
+        return "the start's weights" + (", since nothing was repaired" if start_kept(directory, folder) else "")
+    after = f"after epoch {epochs_of(folder)}{repaired_by(folder)}"
+    return f"{weights}, {after}" if weights else after
+
+
 def start_kept(directory: RunDirectory, folder: Path) -> str:
     """A clause for the name of a model: that it is the start of a run that repaired nothing; else empty."""
     shelf = directory.checkpoints

@@ -204,12 +204,28 @@ class Trainer:
                 warnings.warn(f"{error}; going back to the checkpoint before it", stacklevel=2)
                 continue
             events_size = self.state.restore(found, self.runtime)
+            if self.config.start and not self.state.start:
+                self._recall_start()
             if self.runtime.is_main:
                 self.directory.events.cut(events_size)
             return True
         raise ValueError(
             f"no checkpoint in {str(checkpoints.folder)!r} can be read: restore one, or train again in another folder"
         )
+
+    def _recall_start(self) -> None:
+        """The start's table from the history, which has it also where checkpoints of earlier versions have not.
+
+        Raises:
+            ValueError: The history no longer has it.
+        """
+        begun = self.directory.events.read("start")
+        if not begun:
+            raise ValueError(
+                f"{str(self.directory.events.path)!r} no longer tells how the start did: restore the file, or repair again in "
+                "another folder"
+            )
+        self.state.start = dict(begun[-1]["validation"]["raw"])
 
     def _epoch(self, advance: Advance) -> None:
         config, state, epoch = self.config, self.state, self.state.epochs_done

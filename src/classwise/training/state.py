@@ -77,7 +77,8 @@ class TrainState:
         self.average = {key: value.to(runtime.device) for key, value in checkpoint.averaged.items()}
         self.epochs_done, self.step = saved["epochs_done"], saved["step"]
         self.best = {name: (score, epochs) for name, (score, epochs) in saved["best"].items()}
-        # Runs of earlier versions know neither of the following; none of them had a selection that asks for it.
+        # Checkpoints of earlier versions know neither of the following. None of them had a selection that asks for the first;
+        # the second is in their history, where the trainer looks.
         self.trained = {name: (score, epochs) for name, (score, epochs) in saved.get("trained", saved["best"]).items()}
         self.start = dict(saved.get("start", {}))
         return int(saved["events_size"])

@@ -58,7 +58,8 @@ def larger_radius(robust: Sequence[Bools], threats: Sequence[ThreatModel], label
     """
     counts = [int(each.sum()) for each in robust]
     size = len(robust[0])
-    figures = f"Of {size} images {_listed(counts)} withstand {threats[0].norm} {_listed([_radius(t) for t in threats])}"
+    radii = f"{threats[0].norm} {_listed([_radius(t) for t in threats])}{_form(threats[0])}"
+    figures = f"Of {size} images {_listed(counts)} withstand {radii}"
     steps = [
         (chance(int((~a & b).sum()), int((a & ~b).sum())), small, large)
         for a, b, small, large in zip(robust, robust[1:], threats, threats[1:], strict=False)
@@ -155,6 +156,11 @@ def _shape(threat: ThreatModel) -> tuple[object, ...]:
 def _radius(threat: ThreatModel) -> str:
     text = str(threat.radius)
     return text if len(text) <= 7 else f"{float(threat.radius):.3g}"
+
+
+def _form(threat: ThreatModel) -> str:
+    """What its name says beyond norm and radius: factors of channels, and whether there is a box; mostly empty."""
+    return str(threat).removeprefix(f"{threat.norm} {threat.radius}")
 
 
 def _listed(values: Sequence[object]) -> str:
