@@ -174,6 +174,7 @@ def test_a_model_in_train_mode(images: cw.Dataset) -> None:
     assert [each.training for each in model] == [False, True, False]
 
 
+@pytest.mark.filterwarnings("ignore:the repair did not succeed")
 def test_a_model_in_train_mode_may_be_repaired(images: cw.Dataset, tmp_path: Path) -> None:
     model = linear().train()
     small = {"epochs": 1, "split": cw.data.Split(at_least=2), "validation_attack": cw.attacks.PGD(steps=1)}

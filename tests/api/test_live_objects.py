@@ -53,6 +53,7 @@ def test_the_callers_network_is_left_alone(tmp_path: Path) -> None:
     assert all(torch.equal(one, other) for one, other in zip(before, net.parameters(), strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:the repair did not succeed")
 def test_a_run_of_live_objects_can_be_audited_and_repaired_through_the_run(tmp_path: Path) -> None:
     run = train(1, tmp_path / "run")
     assert cw.audit(run, attacks="pgd-2", progress=Silent()).plan.split == "test"
