@@ -10,7 +10,7 @@ from pathlib import Path
 from classwise.comparison.recipe import Recipes, Training
 from classwise.evaluation.result import SEAL, AuditResult
 from classwise.runs import RunDirectory
-from classwise.runs.repaired import epochs_of, repaired_by
+from classwise.runs.repaired import described
 from classwise.trained import selected
 
 OUTCOMES = "outcomes.npz"
@@ -127,7 +127,7 @@ def _checkpoint(run: Path, words: str, alone: bool) -> str:
         folder, averaged = selected(RunDirectory(run))
     except ValueError:  # thrown away since
         return "" if alone else which
-    handed_out = f"({'averaged' if averaged else 'raw'} weights, after epoch {epochs_of(folder)}{repaired_by(folder)}"
+    handed_out = f"({described(RunDirectory(run), folder, 'averaged weights' if averaged else 'raw weights')}"
     return "" if which.startswith((f"{handed_out})", f"{handed_out};")) else which
 
 
