@@ -20,6 +20,7 @@ from classwise.lift import lift_of
 from classwise.metrics import ClassTable
 from classwise.report import figures, phrasing
 from classwise.report.images import ExampleImage, example_images
+from classwise.report.templating import templates
 from classwise.runs import RunDirectory
 from classwise.runs.acted import action
 from classwise.runs.atomic import write_text
@@ -122,30 +123,19 @@ def write_report(
     if not shown and not runs:
         raise ValueError("nothing to report: give at least one audit or one run")
     views = _audit_views(shown)
-    page = _template().render(
-        title=title or f"Class-wise robustness: {shown[0].plan.data if shown else runs[0].path.name}",
-        audits=views,
-        panels=_panels(views),
-        comparison=comparison,
-        runs=[_run_view(run) for run in runs],
+    page = (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            title=title or f"Class-wise robustness: {shown[0].plan.data if shown else runs[0].path.name}",
+            audits=views,
+            panels=_panels(views),
+            comparison=comparison,
+            runs=[_run_view(run) for run in runs],
+        )
     )
     write_text(path, page)
     return path
-
-
-def _template() -> Any:
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("classwise.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("percent", "points", "limits", "p_value", "level", "conditions"):
-        templates.globals[name] = getattr(phrasing, name)
-    return templates.get_template("report.html.j2")
 
 
 def _audit_views(audits: Sequence[AuditResult]) -> list[AuditView]:

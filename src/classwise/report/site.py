@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from classwise.comparison.overview import Overview
 from classwise.comparison.rows import Member
-from classwise.report import phrasing
 from classwise.report.overview_figures import class_bars_of_rows, trade_off_figure
 from classwise.report.overview_files import TABLES
 from classwise.report.overview_tables import (
@@ -24,6 +23,7 @@ from classwise.report.overview_tables import (
     versus_rows,
 )
 from classwise.report.svg import to_svg
+from classwise.report.templating import templates
 from classwise.runs.atomic import cannot_write, write_json, write_text
 from classwise.runs.directory import CONFIG
 
@@ -42,10 +42,10 @@ def write_site(overview: Overview, folder: Path) -> Path:
         ValueError: The folder holds something else, or cannot be written.
     """
     _admit(folder)
-    templates = _templates()
+    environment = _templates()
     pages: dict[tuple[int, int], str] = {}
     content: dict[str, str] = {}
-    template = templates.get_template("site_run.html.j2")
+    template = environment.get_template("site_run.html.j2")
     for number, row in enumerate(overview.rows):
         for place, member in enumerate(row.members):
             name = pages[place, number] = f"{PAGES}/{len(content) + 1:03}-{_file_name(member.model.name)}.html"
@@ -56,7 +56,7 @@ def write_site(overview: Overview, folder: Path) -> Path:
                 differences=overview.differences,
                 configuration=_configuration(member),
             )
-    first = templates.get_template("site_index.html.j2").render(
+    first = environment.get_template("site_index.html.j2").render(
         title=f"Class-wise robustness of {len(content)} models",
         overview=overview,
         pages=pages,
@@ -115,16 +115,6 @@ def _file_name(name: str) -> str:
 
 
 def _templates() -> Any:
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("classwise.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("percent", "limits", "level", "conditions"):
-        templates.globals[name] = getattr(phrasing, name)
-    templates.globals["generator"] = GENERATOR
-    return templates
+    made = templates()
+    made.globals["generator"] = GENERATOR
+    return made
