@@ -22,6 +22,7 @@ def assert_within_chance(figures: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_bf16_differs_from_float32_by_no_more_than_seeds_do() -> None:
     figures = bf16_digits.measure()
     assert len(figures["average"]["fp32"]) == len(figures["average"]["bf16"]) == 5
